@@ -1,0 +1,1 @@
+"""Lambent: AWS Lambda on machines that you own."""

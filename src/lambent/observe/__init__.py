@@ -1,0 +1,1 @@
+"""Logs, metrics, traces and bills: sides of one ``InvocationRecord``; and the process's own log."""

@@ -1,0 +1,1 @@
+"""Isolated process trees: the driver seam, the launcher, namespaces, cgroups. Nothing here knows AWS."""
