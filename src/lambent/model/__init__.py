@@ -1,1 +1,1 @@
-"""Frozen values that every other package speaks: names, versions, calls, results, records, errors. Imports nothing of ours."""
+"""Frozen values every package speaks: names, versions, calls, results, errors. Imports nothing of ours."""

@@ -74,7 +74,7 @@ class AccessDenied(CallerError):
 class RequestTooLarge(CallerError):
     """The request is over one of AWS's size limits."""
 
-    # Recorded from AWS: the wire says RequestEntityTooLargeException without a Type, the model RequestTooLargeException.
+    # Recorded from AWS: RequestEntityTooLargeException without a Type (the model says RequestTooLargeException).
     code, status = "RequestEntityTooLargeException", 413
 
     def __init__(self, message: str) -> None:

@@ -79,7 +79,7 @@ class InvocationResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitRecord:
-    """One run of the INIT phase. ``phase`` is ``init``, or ``invoke`` for a suppressed init that ran inside an invocation."""
+    """One run of INIT. ``phase`` is ``init``, or ``invoke`` for a suppressed init that ran inside an invocation."""
 
     started_at: datetime
     duration_ms: float

@@ -1,4 +1,4 @@
-"""The log of one execution environment: what it is told, and what it writes. The renderer and the store come behind it."""
+"""The log of one execution environment: what it is told. The renderer and the store come behind it."""
 
 from datetime import datetime
 from typing import Protocol

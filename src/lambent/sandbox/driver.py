@@ -93,7 +93,7 @@ class RunningProgram(Protocol):
         ...
 
     async def wait(self) -> Exit:
-        """Return how the first process ended; at that moment every process of the tree is dead. May be called by many."""
+        """Return how the first process ended; every process of the tree is then dead. Many may wait."""
         ...
 
     async def assign(self, trees: Trees) -> None:
@@ -119,7 +119,7 @@ class Sandbox(Protocol):
 
     @property
     def listener(self) -> socket.socket:
-        """A listening TCP socket at ``runtime_api`` in the sandbox's own network; non-blocking; closed by the driver."""
+        """A listening TCP socket at ``runtime_api`` in the sandbox's network; non-blocking; the driver closes it."""
         ...
 
     @property

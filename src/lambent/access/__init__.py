@@ -1,0 +1,1 @@
+"""SigV4, credentials, sealing of secrets, policy evaluation: decisions about callers."""

@@ -1,0 +1,1 @@
+"""ZIP packages, layers and images as read-only trees, by digest."""

@@ -1,0 +1,1 @@
+"""Commands on functions: validate, then write a spec document."""

@@ -1,0 +1,1 @@
+"""One execution environment: its phases, the Runtime API, pools."""

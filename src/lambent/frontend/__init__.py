@@ -1,0 +1,1 @@
+"""Listeners, routing, request to value, error to AWS's reply."""

@@ -1,0 +1,1 @@
+"""Connections, framing, limits, slow and hostile peers. No AWS word in it."""

@@ -1,0 +1,96 @@
+"""What an HTTP application is to the server: values in, a ``Reply`` to answer on."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Headers = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """A request line and its headers. Header names are lower case, in order, repeated ones kept."""
+
+    method: str
+    target: str  # as sent: raw path and query
+    path: str  # as sent, still percent-encoded, without the query
+    query: str  # as sent, without "?"
+    headers: tuple[tuple[str, str], ...]
+    peer: str = ""
+
+    def header(self, name: str) -> str | None:
+        """Return the first header called ``name`` (lower case), or None."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class BodyPlan:
+    """What to do with a body: at most ``limit_bytes``, given whole or (``is_streamed``) as it arrives."""
+
+    limit_bytes: int
+    is_streamed: bool = False
+
+
+@dataclass(slots=True)
+class Request:
+    """A request whose body is whole (``body``) or arriving (``stream``, then ``trailers`` once it ended)."""
+
+    head: RequestHead
+    body: bytes = b""
+    stream: AsyncIterator[bytes] | None = None
+    trailers: tuple[tuple[str, str], ...] = field(default=())
+
+
+class HttpRefusal(Exception):
+    """Raised by ``plan_body``: answer this at once, read no body, close the connection."""
+
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+        super().__init__(status)
+        self.status, self.headers, self.body = status, headers, body
+
+
+class Reply(Protocol):
+    """The one answer to a request. Usable from any task of the loop; a second answer raises RuntimeError."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the peer hung up; sending is then a no-op."""
+        ...
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once if the peer hangs up before the answer is complete."""
+        ...
+
+    def send(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Send a whole answer in one write. ``content-length`` is added; never blocks."""
+        ...
+
+    def start(self, status: int, headers: Headers) -> None:
+        """Begin an answer in chunks."""
+        ...
+
+    async def write(self, chunk: bytes) -> None:
+        """Send a chunk; returns when the peer's buffer has room again."""
+        ...
+
+    def finish(self, trailers: Headers = ()) -> None:
+        """End an answer in chunks."""
+        ...
+
+
+class Application(Protocol):
+    """What a server serves."""
+
+    def plan_body(self, head: RequestHead) -> BodyPlan:
+        """Decide on the body when the head is complete, before any byte of the body is kept. May raise HttpRefusal."""
+        ...
+
+    def handle(self, request: Request, reply: Reply) -> Coroutine[None, None, None] | None:
+        """Answer ``request``: at once, later through ``reply``, or in a coroutine, which the server runs and owns.
+
+        A coroutine that raises makes the server answer 500 and close; it is not cancelled when the peer hangs up.
+        """
+        ...

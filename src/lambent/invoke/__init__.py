@@ -1,0 +1,1 @@
+"""The one road of an invocation: authorise, resolve, lease, environment, run, record."""

@@ -1,0 +1,1 @@
+"""The endpoint catalogue and clients of other AWS services."""

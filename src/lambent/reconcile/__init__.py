@@ -1,0 +1,1 @@
+"""From spec to status: Pending to Active, unused artifacts."""

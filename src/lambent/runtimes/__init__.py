@@ -1,0 +1,1 @@
+"""The runtime catalogue, where interpreters come from, our bootstraps."""

@@ -1,0 +1,1 @@
+"""For Lambent's tests and its users': a fake clock, a server process, recording parts."""

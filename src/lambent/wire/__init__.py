@@ -1,0 +1,1 @@
+"""Bytes to values and back: the AWS protocols, compiled from botocore's service models."""
