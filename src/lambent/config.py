@@ -1,0 +1,120 @@
+"""Settings: file, environment and flags become one frozen value, read once. Imported by ``cli`` and ``assembly`` only.
+
+Order, later wins: defaults, ``lambent.toml`` (``[lambent]``), ``LAMBENT_*`` variables, flags.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+DEFAULT_PORT = 4566
+
+
+class Credential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An access key that signed requests may use. ``account`` is whose resources it sees."""
+
+    secret: str
+    account: str
+    arn: str = ""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that can be set. Units are in the names; a wrong name or type is refused, not ignored."""
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    state_dir: str = ""  # "" means: see default_state_dir
+    run_dir: str = ""
+    signatures: Literal["off", "verify"] = "off"
+    credentials: dict[str, Credential] = {}
+    allowed_hosts: tuple[str, ...] = ()
+    driver: Literal["bubblewrap", "process"] = "bubblewrap"
+    interpreters: dict[str, str] = {}  # e.g. "python3.12" = "/opt/python3.12"
+    endpoints: dict[str, str] = {}  # neighbour service = URL, "aws" or "off"
+    concurrency_limit: int = 1000
+    max_environments: int = 256
+    memory_budget_mib: int = 0  # 0: three quarters of this host's memory
+    idle_s: float = 600.0
+    max_age_s: float = 7200.0
+    log_limit_mib: int = 1024  # the bytes that all log streams together may take
+    log_format: Literal["auto", "json", "text"] = "auto"
+    drain_s: float = 10.0
+    server_user: str = "lambent"  # only as root: whom the server runs as
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message says which, where it stands, and what it may be."""
+
+
+def default_state_dir() -> Path:
+    """Return where state lives: /var/lib/lambent as root, else below XDG_STATE_HOME."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/lambent")
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+    return Path(base) / "lambent"
+
+
+def default_run_dir(state_dir: Path) -> Path:
+    """Return where run files live: beside a state directory of its own choice, so that two servers never share one."""
+    if os.geteuid() == 0 and state_dir == Path("/var/lib/lambent"):
+        return Path("/run/lambent")
+    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+    if os.geteuid() and runtime_dir and state_dir == default_state_dir() and os.access(runtime_dir, os.W_OK):
+        return Path(runtime_dir) / "lambent"
+    return state_dir / "run"
+
+
+def load_settings(flags: Mapping[str, Any], *, file: Path | None = None) -> Settings:
+    """Return the settings from file, environment and ``flags`` (None: not given). Raises SettingsError."""
+    values: dict[str, Any] = {}
+    path = file or _find_file()
+    if path is not None:
+        values.update(_read_file(path))
+    for name in Settings.__struct_fields__:
+        if (text := os.environ.get(f"LAMBENT_{name.upper()}")) is not None:
+            values[name] = tomllib.loads(f"v = {text}")["v"] if text[:1] in "{[" else text
+    values.update({name: value for name, value in flags.items() if value is not None})
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{path or 'settings'}: {error}") from error
+    state_dir = Path(settings.state_dir) if settings.state_dir else default_state_dir()
+    run_dir = Path(settings.run_dir) if settings.run_dir else default_run_dir(state_dir)
+    return msgspec.structs.replace(settings, state_dir=str(state_dir.absolute()), run_dir=str(run_dir.absolute()))
+
+
+def _find_file() -> Path | None:
+    if named := os.environ.get("LAMBENT_CONFIG"):
+        return Path(named)
+    if os.geteuid() == 0:
+        usual = Path("/etc/lambent/lambent.toml")
+    else:
+        usual = Path(os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")) / "lambent/lambent.toml"
+    return usual if usual.exists() else None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: {error}") from error
+    table = content.get("lambent", {})
+    if not isinstance(table, dict):
+        raise SettingsError(f"{path}: [lambent] must be a table")
+    return table
+
+
+def render_settings(settings: Settings) -> str:
+    """Return the settings as JSON text for the server process; ``parse_settings`` reads it back."""
+    return msgspec.json.encode(settings).decode()
+
+
+def parse_settings(text: str) -> Settings:
+    """Return the settings that ``render_settings`` wrote."""
+    return msgspec.json.decode(text, type=Settings)
