@@ -76,7 +76,7 @@ def load_settings(flags: Mapping[str, Any], *, file: Path | None = None) -> Sett
         values.update(_read_file(path))
     for name in Settings.__struct_fields__:
         if (text := os.environ.get(f"LAMBENT_{name.upper()}")) is not None:
-            values[name] = tomllib.loads(f"v = {text}")["v"] if text[:1] in "{[" else text
+            values[name] = _parse_variable(name, text)
     values.update({name: value for name, value in flags.items() if value is not None})
     try:
         settings = msgspec.convert(values, Settings, strict=False)
@@ -85,6 +85,15 @@ def load_settings(flags: Mapping[str, Any], *, file: Path | None = None) -> Sett
     state_dir = Path(settings.state_dir) if settings.state_dir else default_state_dir()
     run_dir = Path(settings.run_dir) if settings.run_dir else default_run_dir(state_dir)
     return msgspec.structs.replace(settings, state_dir=str(state_dir.absolute()), run_dir=str(run_dir.absolute()))
+
+
+def _parse_variable(name: str, text: str) -> Any:
+    if text[:1] not in ("{", "["):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"LAMBENT_{name.upper()}: {error}") from error
 
 
 def _find_file() -> Path | None:

@@ -221,3 +221,7 @@ def completion(shell: str) -> None:
     if found is None:
         raise CommandFailed(f"no completion for {shell}")
     click.echo(found(main, {}, "lambent", "_LAMBENT_COMPLETE").source())
+
+
+if __name__ == "__main__":
+    main()
