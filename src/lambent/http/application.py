@@ -28,10 +28,15 @@ class RequestHead:
 
 @dataclass(frozen=True, slots=True)
 class BodyPlan:
-    """What to do with a body: at most ``limit_bytes``, given whole or (``is_streamed``) as it arrives."""
+    """What to do with a body: at most ``limit_bytes``, given whole or (``is_streamed``) as it arrives.
+
+    ``too_large`` is the answer to a body that turns out longer; a plain 413 without it. A streamed body's reader
+    gets BodyTooLarge instead.
+    """
 
     limit_bytes: int
     is_streamed: bool = False
+    too_large: "HttpRefusal | None" = None
 
 
 @dataclass(slots=True)
@@ -52,12 +57,20 @@ class HttpRefusal(Exception):
         self.status, self.headers, self.body = status, headers, body
 
 
+class IncompleteBody(Exception):
+    """Raised to the reader of a streamed body: the peer hung up, or broke the framing, before the body's end."""
+
+
+class BodyTooLarge(IncompleteBody):
+    """Raised to the reader of a streamed body: it is longer than the plan allows."""
+
+
 class Reply(Protocol):
     """The one answer to a request. Usable from any task of the loop; a second answer raises RuntimeError."""
 
     @property
     def is_gone(self) -> bool:
-        """Whether the peer hung up; sending is then a no-op."""
+        """Whether the peer hung up (or ended its side); sending is then harmless and most likely read by nobody."""
         ...
 
     def on_gone(self, callback: Callable[[], None]) -> None:
@@ -65,11 +78,14 @@ class Reply(Protocol):
         ...
 
     def send(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Send a whole answer in one write. ``content-length`` is added; never blocks."""
+        """Send a whole answer in one write; never blocks.
+
+        ``content-length`` and ``connection`` are added. Statuses that have no body, and HEAD, drop ``body``.
+        """
         ...
 
     def start(self, status: int, headers: Headers) -> None:
-        """Begin an answer in chunks."""
+        """Begin an answer in chunks (to a peer of HTTP/1.0: until the connection's end)."""
         ...
 
     async def write(self, chunk: bytes) -> None:
