@@ -1,0 +1,92 @@
+"""What this host can enforce, probed now: one line a guarantee, with what to do where it is missing."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from lambent.cli.client import CommandFailed
+from lambent.cli.output import print_json
+from lambent.cli.server_commands import port_holder, require_free_port, running_pid
+from lambent.config import Settings
+
+DISK_WANTED_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One guarantee on this host. ``is_required``: without it no function runs; else something is weaker, as said."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    is_required: bool = False
+
+
+def doctor(settings: Settings, *, as_json: bool) -> int:
+    """Print the findings; exit code 1 when something required is missing."""
+    findings = [*host_findings(settings), *runtime_findings(settings), *place_findings(settings)]
+    if as_json:
+        print_json([asdict(each) for each in findings])
+    else:
+        for each in findings:
+            print_finding(each)
+    return 1 if any(each.is_required and not each.ok for each in findings) else 0
+
+
+def print_finding(finding: Finding) -> None:
+    """Print one line, and a second one with the remedy where something is missing."""
+    colour = "green" if finding.ok else ("red" if finding.is_required else "yellow")
+    word = "ok" if finding.ok else ("missing" if finding.is_required else "weaker")
+    click.echo(f"{click.style(word.ljust(8), fg=colour)} {finding.name}: {finding.detail}")
+    if not finding.ok and finding.remedy:
+        click.echo(f"         → {finding.remedy}")
+
+
+def host_findings(settings: Settings) -> Sequence[Finding]:
+    """Return what the sandbox's own probes found."""
+    from lambent.sandbox.probe import probe_host
+
+    required = settings.driver == "bubblewrap"
+    return [
+        Finding(each.name, each.ok, each.detail, each.remedy, required and each.is_required) for each in probe_host()
+    ]
+
+
+def runtime_findings(settings: Settings) -> Sequence[Finding]:
+    """Return which interpreters this host has."""
+    from lambent.assembly import build_runtimes
+
+    provider = build_runtimes(settings)
+    return [Finding(f"runtime {each.name}", each.ok, each.detail, each.remedy) for each in provider.findings()]
+
+
+def place_findings(settings: Settings) -> Sequence[Finding]:
+    """Return whether state can be written, whether the disk has room, and whether the port is free."""
+    state_dir = Path(settings.state_dir)
+    nearest = next(each for each in (state_dir, *state_dir.parents) if each.exists())
+    findings = []
+    try:
+        with tempfile.NamedTemporaryFile(dir=nearest):
+            findings.append(Finding("state directory", True, str(state_dir), is_required=True))
+    except OSError as error:
+        findings.append(
+            Finding("state directory", False, f"{nearest}: {error.strerror}", "choose one with --state-dir", True)
+        )
+    free = shutil.disk_usage(nearest).free
+    has_room = free >= DISK_WANTED_BYTES
+    findings.append(Finding("disk", has_room, f"{free / 1024**3:.1f} GiB free", "make room: 2 GiB at least"))
+    if (pid := running_pid(Path(settings.run_dir))) is not None:
+        findings.append(Finding("port", True, f"{settings.port}, Lambent runs as process {pid}"))
+        return findings
+    try:
+        require_free_port(settings.host, settings.port)
+        findings.append(Finding("port", True, f"{settings.host}:{settings.port} is free"))
+    except CommandFailed:
+        held = port_holder(settings.port)
+        findings.append(Finding("port", False, f"{settings.port} is taken{held}", "choose another with --port"))
+    return findings
