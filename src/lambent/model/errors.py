@@ -130,5 +130,13 @@ class Refused(HostError):
         self.setting, self.reason, self.remedy = setting, reason, remedy
 
 
+class NeighbourRefusal(LambentError):
+    """Another AWS service refused what we asked of it for a caller: its own code and message, for our answer."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code, self.message = code, message
+
+
 class TransitionError(LambentError):
     """A state machine was asked for an edge that it does not have: a defect of ours."""
