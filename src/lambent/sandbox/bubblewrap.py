@@ -1,0 +1,255 @@
+"""The default driver: sandboxes that the launcher makes with bubblewrap."""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from lambent.model.errors import HostError, Refused
+from lambent.model.ids import SandboxId
+from lambent.sandbox.driver import (
+    RUNTIME_API_ADDRESS,
+    Exit,
+    Limits,
+    Program,
+    Refusal,
+    RunningProgram,
+    Sandbox,
+    SandboxSpec,
+    Trees,
+    Usage,
+)
+from lambent.sandbox.launcher_client import LauncherClient, LauncherLost
+
+MIB: Final = 1 << 20
+END_LIMIT_S: Final = 15.0
+
+
+class BubblewrapDriver:
+    """Every isolation that this host has. One client serves it; the client must be running."""
+
+    def __init__(self, client: LauncherClient) -> None:
+        self._client = client
+
+    @asynccontextmanager
+    async def open_sandbox(self, spec: SandboxSpec) -> AsyncIterator[Sandbox]:
+        """Yield a sandbox; on leaving it all its processes are dead and nothing of it is left. HostError if refused."""
+        if spec.egress != "none":
+            raise _refused(_egress_refusal(spec.egress))
+        limits = _render_limits(spec.limits)
+        _, (descriptor,) = await self._client.call("create", {"sandbox": spec.sandbox_id, "limits": limits}, wants=1)
+        sandbox = BubblewrapSandbox(self._client, spec.sandbox_id, socket.socket(fileno=descriptor))
+        try:
+            yield sandbox
+        finally:
+            await sandbox.end()
+
+    def unsupported(self, spec: SandboxSpec) -> Sequence[Refusal]:
+        """Return the settings of ``spec`` that this host cannot enforce."""
+        egress = [] if spec.egress == "none" else [_egress_refusal(spec.egress)]
+        return (*self._client.missing, *egress)
+
+
+class BubblewrapSandbox:
+    """One sandbox of one launcher's life."""
+
+    def __init__(self, client: LauncherClient, sandbox_id: SandboxId, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        self._client = client
+        self._generation = client.generation
+        self._sandbox_id = sandbox_id
+        self._listener = listener
+        self._numbers = itertools.count(1)
+
+    @property
+    def sandbox_id(self) -> SandboxId:
+        """The id it was made with."""
+        return self._sandbox_id
+
+    @property
+    def listener(self) -> socket.socket:
+        """The Runtime API's socket in its network."""
+        return self._listener
+
+    @property
+    def runtime_api(self) -> str:
+        """The Runtime API's address as the program sees it."""
+        return RUNTIME_API_ADDRESS
+
+    def path(self, inside: str) -> str:
+        """Return the same: the program sees AWS's paths."""
+        return inside
+
+    async def start(self, program: Program) -> RunningProgram:
+        """Start ``program``. HostError if it could not be started; bubblewrap's words are then in its output."""
+        self._require_alive()
+        number = next(self._numbers)
+        named = {"output": program.output_fd, "log": program.log_fd, "control": program.control_fd}
+        present = {name: descriptor for name, descriptor in named.items() if descriptor is not None}
+        fields = {
+            "sandbox": self._sandbox_id,
+            "program": number,
+            "argv": list(program.argv),
+            "environ": dict(program.environ),
+            "trees": render_trees(program.trees),
+            "received": list(present),
+        }
+        exited = self._client.expect_exit(self._sandbox_id, number)
+        try:
+            reply, _ = await self._client.call("start", fields, descriptors=list(present.values()))
+        except BaseException:
+            self._client.forget_exit(self._sandbox_id, number)
+            raise
+        return BubblewrapProgram(self, number, int(reply["pid"]), exited)
+
+    async def set_limits(self, limits: Limits) -> None:
+        """Change the limits of the running sandbox; ``tmp_mib`` is fixed."""
+        await self.call("set_limits", limits=_render_limits(limits))
+
+    async def open_outbound(self) -> socket.socket:
+        """Return an unconnected non-blocking TCP socket of the sandbox's network."""
+        self._require_alive()
+        _, (descriptor,) = await self._client.call("outbound", {"sandbox": self._sandbox_id}, wants=1)
+        outbound = socket.socket(fileno=descriptor)
+        outbound.setblocking(False)
+        return outbound
+
+    async def freeze(self) -> None:
+        """Stop every process where it stands; returns when all stand."""
+        await self.call("freeze")
+
+    async def thaw(self) -> None:
+        """Let them go on."""
+        await self.call("thaw")
+
+    async def usage(self) -> Usage:
+        """Return what it used."""
+        self._require_alive()
+        reply, _ = await self._client.call("usage", {"sandbox": self._sandbox_id})
+        return Usage(peak_memory_mib=-(-int(reply["peak_memory_bytes"]) // MIB))
+
+    async def end(self) -> None:
+        """Remove all of it. A launcher that died has removed it already, or its successor does."""
+        self._listener.close()
+        if self._client.generation != self._generation:
+            return
+        with contextlib.suppress(LauncherLost):
+            async with asyncio.timeout(END_LIMIT_S):
+                await self._client.call("end", {"sandbox": self._sandbox_id})
+
+    async def call(self, operation: str, **fields: object) -> None:
+        """Send an order that has no answer but its success."""
+        self._require_alive()
+        await self._client.call(operation, {"sandbox": self._sandbox_id, **fields})
+
+    def _require_alive(self) -> None:
+        if self._client.generation != self._generation:
+            raise LauncherLost("the sandbox died with its launcher")
+
+
+class BubblewrapProgram:
+    """A started program."""
+
+    def __init__(self, sandbox: BubblewrapSandbox, number: int, pid: int, exited: asyncio.Future[Exit]) -> None:
+        self._sandbox = sandbox
+        self._number = number
+        self._pid = pid
+        self._exited = exited
+
+    @property
+    def pid(self) -> int:
+        """The host's pid of the program proper, for diagnosis."""
+        return self._pid
+
+    async def wait(self) -> Exit:
+        """Return how it ended; every process of the tree is then dead. Many may wait."""
+        return await asyncio.shield(self._exited)
+
+    async def assign(self, trees: Trees) -> None:
+        """Mount code and layers (and bytecode) read-only into the running program's view. HostError if refused."""
+        await self._sandbox.call("assign", program=self._number, trees=render_trees(trees))
+
+    async def signal(self, number: int) -> None:
+        """Send a signal to the program proper. HostError if it is dead."""
+        await self._sandbox.call("signal", program=self._number, number=number)
+
+    async def kill(self) -> None:
+        """End the whole tree at once; returns when it is dead. No error if it is dead already."""
+        if self._exited.done():
+            return
+        with contextlib.suppress(LauncherLost):
+            await self._sandbox.call("kill", program=self._number)
+        await self.wait()
+
+
+@asynccontextmanager
+async def open_launcher(
+    command: Sequence[str], *, environ: Mapping[str, str] | None = None, user: tuple[int, int] | None = None
+) -> AsyncIterator[LauncherClient]:
+    """Start a launcher as our own child, without a supervisor, and yield a running client of it.
+
+    ``user``: (uid, gid) to start it as. For tools and tests; the server gets its channel from the supervisor.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with theirs:
+            process = await asyncio.to_thread(_spawn_launcher, command, theirs.fileno(), dict(environ or {}), user)
+        try:
+            async with LauncherClient(ours).running() as client:
+                yield client
+        finally:
+            process.terminate()
+            await asyncio.to_thread(_reap, process)
+
+
+def _spawn_launcher(
+    command: Sequence[str], channel: int, environ: Mapping[str, str], user: tuple[int, int] | None
+) -> "subprocess.Popen[bytes]":
+    uid, gid = user or (None, None)
+    groups = None if user is None else ()
+    arguments = [*command, str(channel)]
+    return subprocess.Popen(  # noqa: S603  the operator's own launcher
+        arguments, pass_fds=[channel], env=environ, cwd="/", user=uid, group=gid, extra_groups=groups
+    )
+
+
+def render_trees(trees: Trees) -> dict[str, str]:
+    """Return the protocol's form of ``trees``."""
+    named = {
+        "code": trees.code,
+        "layers": trees.layers,
+        "runtime": trees.runtime,
+        "interpreter": trees.interpreter,
+        "bytecode": trees.bytecode,
+    }
+    return {place: name for place, name in named.items() if name is not None}
+
+
+def _reap(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        process.wait(END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _render_limits(limits: Limits) -> dict[str, object]:
+    return {
+        "memory_mib": limits.memory_mib,
+        "tmp_mib": limits.tmp_mib,
+        "processes": limits.processes,
+        "open_files": limits.open_files,
+        "cpu_share": limits.cpu_share,
+    }
+
+
+def _egress_refusal(egress: str) -> Refusal:
+    return Refusal("egress", f"the class {egress!r} needs a router, which is not built", "use the class 'none'")
+
+
+def _refused(refusal: Refusal) -> HostError:
+    return Refused(refusal.setting, refusal.reason, refusal.remedy)

@@ -1,0 +1,1 @@
+"""The only privileged code: standard library and ctypes alone, started by its file path."""

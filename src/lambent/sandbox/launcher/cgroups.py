@@ -1,0 +1,268 @@
+"""Control groups of v1 or v2 behind one class: memory without swap, processes, CPU, freezing."""
+
+import contextlib
+import os
+import signal
+from typing import Final
+
+from lambent.sandbox.launcher.kernel import read_file, write_file
+
+MIB: Final = 1 << 20
+CPU_PERIOD_US: Final = 100_000
+LEAST_QUOTA_US: Final = 1_000
+_MOUNTINFO: Final = "/proc/self/mountinfo"
+_CONTROLLERS: Final[tuple[str, ...]] = ("memory", "pids", "cpu", "freezer")
+
+
+class Cgroup:
+    """One sandbox's group. ``folders`` has the group's directory by controller; v2 has the same for all."""
+
+    def __init__(self, version: int, folders: dict[str, str]) -> None:
+        self.version = version
+        self.folders = folders
+        self._peak_bytes = 0
+
+    def entrances(self) -> list[str]:
+        """The files to write "0" into, for a process that wants to be in the group."""
+        return [f"{folder}/cgroup.procs" for folder in sorted(set(self.folders.values()))]
+
+    def limit_memory(self, mib: int) -> None:
+        """Cap memory and swap together."""
+        folder = self.folders.get("memory")
+        if folder is None:
+            return
+        if self.version == 2:
+            write_file(f"{folder}/memory.max", str(mib * MIB))
+            _write_if_there(f"{folder}/memory.swap.max", "0")
+            return
+        files = [f"{folder}/memory.limit_in_bytes", f"{folder}/memory.memsw.limit_in_bytes"]
+        files = [file for file in files if os.path.exists(file)]
+        # The kernel keeps limit ≤ memsw at every step: the outer one goes up first and down last.
+        growing = mib * MIB > int(read_file(files[0]))
+        for file in reversed(files) if growing else files:
+            write_file(file, str(mib * MIB))
+        if len(files) == 1:
+            _write_if_there(f"{folder}/memory.swappiness", "0")
+
+    def limit_processes(self, count: int) -> None:
+        """Cap the number of processes and threads."""
+        if "pids" in self.folders:
+            write_file(f"{self.folders['pids']}/pids.max", str(count))
+
+    def limit_cpu(self, share: float | None) -> None:
+        """Cap CPU time at ``share`` vCPU per period; None lifts the cap."""
+        folder = self.folders.get("cpu")
+        if folder is None:
+            return
+        quota = None if share is None else max(LEAST_QUOTA_US, round(share * CPU_PERIOD_US))
+        if self.version == 2:
+            write_file(f"{folder}/cpu.max", f"{'max' if quota is None else quota} {CPU_PERIOD_US}")
+        else:
+            write_file(f"{folder}/cpu.cfs_period_us", str(CPU_PERIOD_US))
+            write_file(f"{folder}/cpu.cfs_quota_us", str(-1 if quota is None else quota))
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Order all processes to stand, or to go on."""
+        folder = self.folders["freezer"]
+        if self.version == 2:
+            write_file(f"{folder}/cgroup.freeze", "1" if frozen else "0")
+        else:
+            write_file(f"{folder}/freezer.state", "FROZEN" if frozen else "THAWED")
+
+    def is_frozen(self) -> bool:
+        """Whether all stand by now."""
+        folder = self.folders["freezer"]
+        if self.version == 2:
+            return "frozen 1" in read_file(f"{folder}/cgroup.events")
+        return read_file(f"{folder}/freezer.state").strip() == "FROZEN"
+
+    def out_of_memory_kills(self) -> int:
+        """How many processes the kernel killed here for memory so far."""
+        if "memory" not in self.folders:
+            return 0
+        name = "memory.events" if self.version == 2 else "memory.oom_control"
+        return _table(f"{self.folders['memory']}/{name}").get("oom_kill", 0)
+
+    def peak_memory_bytes(self) -> int | None:
+        """The most anonymous and kernel memory ever seen, transient peaks of living processes included."""
+        folder = self.folders.get("memory")
+        if folder is None:
+            return None
+        stat = _table(f"{folder}/memory.stat")
+        if self.version == 2:
+            used, ceiling_file = stat.get("anon", 0) + stat.get("kernel", 0), "memory.peak"
+        else:
+            kernel_file = f"{folder}/memory.kmem.usage_in_bytes"
+            used = stat.get("total_rss", 0) + (int(read_file(kernel_file)) if os.path.exists(kernel_file) else 0)
+            ceiling_file = "memory.max_usage_in_bytes"
+        estimate = used + sum(transient_peak_bytes(pid) for pid in self.pids())
+        if os.path.exists(f"{folder}/{ceiling_file}"):
+            # The kernel's own peak counts page cache too, so it only bounds ours from above.
+            estimate = min(estimate, int(read_file(f"{folder}/{ceiling_file}")))
+        self._peak_bytes = max(self._peak_bytes, estimate)
+        return self._peak_bytes
+
+    def pids(self) -> list[int]:
+        """The processes in it."""
+        with contextlib.suppress(OSError):
+            return [int(line) for line in read_file(self.entrances()[0]).split()]
+        return []
+
+    def kill_all(self) -> None:
+        """Kill what is in it, frozen or not."""
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # A frozen process of v1 dies when it is thawed, not before.
+        with contextlib.suppress(OSError, KeyError):
+            self.freeze(frozen=False)
+
+    def remove(self) -> bool:
+        """Remove it; False while a process lives in it."""
+        for folder in set(self.folders.values()):
+            try:
+                os.rmdir(folder)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
+        return True
+
+
+class Cgroups:
+    """The groups of this launcher, below one named for its instance. ``reason`` says why a controller is missing."""
+
+    def __init__(self, version: int, bases: dict[str, str], instance: str, reason: str = "") -> None:
+        self.version = version
+        self.controllers = frozenset(bases)
+        self.reason = reason
+        self._parents = {controller: f"{base}/lambent-{instance}" for controller, base in bases.items()}
+
+    def prepare(self) -> None:
+        """Make the parent group."""
+        for folder in set(self._parents.values()):
+            os.makedirs(folder, exist_ok=True)
+            if self.version == 2:
+                _enable(folder)
+
+    def make(self, name: str) -> Cgroup | None:
+        """Return a new empty group; None where this host has none."""
+        if not self._parents:
+            return None
+        cgroup = Cgroup(self.version, {controller: f"{path}/{name}" for controller, path in self._parents.items()})
+        for folder in set(cgroup.folders.values()):
+            os.makedirs(folder, exist_ok=True)
+        return cgroup
+
+    def left_over(self) -> list[Cgroup]:
+        """Groups that a dead launcher of this instance left."""
+        names = set()
+        for parent in self._parents.values():
+            with contextlib.suppress(OSError):
+                names |= {entry.name for entry in os.scandir(parent) if entry.is_dir()}
+        return [
+            Cgroup(self.version, {controller: f"{path}/{name}" for controller, path in self._parents.items()})
+            for name in sorted(names)
+        ]
+
+    def remove(self) -> None:
+        """Remove the parent group; all in it must be gone."""
+        for folder in set(self._parents.values()):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+
+def transient_peak_bytes(pid: int) -> int:
+    """How much more a process once had resident than it has now."""
+    try:
+        status = dict(line.split(":", 1) for line in read_file(f"/proc/{pid}/status").splitlines())
+        return max(0, int(status["VmHWM"].split()[0]) - int(status["VmRSS"].split()[0])) << 10
+    except (OSError, KeyError, ValueError):
+        return 0
+
+
+def find_cgroups(instance: str, *, rootless: bool) -> Cgroups:
+    """Return the groups that this process may make here, tried out."""
+    mounts = _cgroup_mounts()
+    own = _own_groups()
+    if "memory" in mounts[1]:
+        bases = {name: _inside(*mounts[1][name], own.get(name, "/")) for name in _CONTROLLERS if name in mounts[1]}
+        candidates = [(1, bases)]
+    else:
+        candidates = [(2, dict.fromkeys(_CONTROLLERS, base)) for base in _v2_bases(mounts[2], own, rootless=rootless)]
+    reason = "no cgroup file system is mounted"
+    for version, bases in candidates:
+        cgroups = Cgroups(version, bases, instance)
+        try:
+            if version == 2:
+                _enable(bases["memory"])
+            cgroups.prepare()
+            return cgroups
+        except OSError as error:
+            reason = f"cgroup v{version} is not writable for this user: {error}"
+    return Cgroups(0, {}, instance, reason)
+
+
+def _v2_bases(mount: tuple[str, str] | None, own: dict[str, str], *, rootless: bool) -> list[str]:
+    if mount is None:
+        return []
+    base = _inside(*mount, own.get("", "/"))
+    if not _is_delegated(base):
+        return [] if rootless else [mount[0]]
+    # cgroup v2 lets a group have either processes or controllers for its children: ours move to a leaf.
+    leaf = f"{base}/lambent-host"
+    with contextlib.suppress(OSError):
+        os.makedirs(leaf, exist_ok=True)
+        for pid in read_file(f"{base}/cgroup.procs").split():
+            write_file(f"{leaf}/cgroup.procs", pid)
+    return [base]
+
+
+def _is_delegated(folder: str) -> bool:
+    # systemd, "Control Group APIs and Delegation": the attribute marks what Delegate=yes gave away.
+    for name in ("trusted.delegate", "user.delegate"):
+        with contextlib.suppress(OSError):
+            return os.getxattr(folder, name) == b"1"
+    return False
+
+
+def _enable(folder: str) -> None:
+    write_file(f"{folder}/cgroup.subtree_control", "+memory +pids +cpu")
+
+
+def _cgroup_mounts() -> tuple[None, dict[str, tuple[str, str]], tuple[str, str] | None]:
+    """(-, {v1 controller: (mount point, root)}, (mount point, root) of v2)."""
+    v1: dict[str, tuple[str, str]] = {}
+    v2 = None
+    for line in read_file(_MOUNTINFO).splitlines():
+        left, _, right = line.partition(" - ")
+        fields, (kind, _, options) = left.split(), right.split(" ", 2)
+        if kind == "cgroup":
+            v1 |= {name: (fields[4], fields[3]) for name in options.split(",") if name in _CONTROLLERS}
+        elif kind == "cgroup2":
+            v2 = (fields[4], fields[3])
+    return None, v1, v2
+
+
+def _own_groups() -> dict[str, str]:
+    own: dict[str, str] = {}
+    for line in read_file("/proc/self/cgroup").splitlines():
+        _, names, path = line.split(":", 2)
+        own |= dict.fromkeys(names.split(","), path)
+    return own
+
+
+def _inside(mount_point: str, root: str, own: str) -> str:
+    """The directory of group ``own`` where only what is below ``root`` is mounted."""
+    below = own.removeprefix(root.rstrip("/")) if root != "/" else own
+    return f"{mount_point}{below}".rstrip("/")
+
+
+def _table(path: str) -> dict[str, int]:
+    pairs = (line.split() for line in read_file(path).splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+
+
+def _write_if_there(path: str, text: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        write_file(path, text)

@@ -1,0 +1,89 @@
+"""Network namespaces made ahead of time: loopback up, AWS's link-local address on it, the Runtime API's listener."""
+
+import fcntl
+import os
+import socket
+import struct
+from typing import Final
+
+from lambent.sandbox.launcher.kernel import NEWNET, enter, namespace, unshare
+
+# Recorded from AWS: AWS_LAMBDA_RUNTIME_API is 169.254.100.1:9001.
+RUNTIME_API: Final = ("169.254.100.1", 9001)
+BACKLOG: Final = 128
+_SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8914, 0x8916, 0x891C
+_UP_AND_RUNNING: Final = 0x41
+
+
+class Network:
+    """One namespace and the listening socket in it."""
+
+    def __init__(self, descriptor: int, listener: socket.socket) -> None:
+        self.descriptor = descriptor
+        self.listener = listener
+
+    def close(self) -> None:
+        """Let go of it; the kernel removes it with its last process and socket."""
+        os.close(self.descriptor)
+        self.listener.close()
+
+
+class Networks:
+    """A pool. ``refill_once`` is called when nothing else is to be done, so that ``take`` costs nothing."""
+
+    def __init__(self, *, ready: int) -> None:
+        self._ready = ready
+        self._home = namespace("net")
+        self._pool: list[Network] = []
+
+    def take(self) -> Network:
+        """Return a network that nobody used."""
+        return self._pool.pop() if self._pool else self._make()
+
+    def is_short(self) -> bool:
+        """Whether the pool is not full."""
+        return len(self._pool) < self._ready
+
+    def refill_once(self) -> bool:
+        """Make one more; False when there are enough."""
+        if not self.is_short():
+            return False
+        self._pool.append(self._make())
+        return True
+
+    def open_outbound(self, network: Network) -> socket.socket:
+        """Return an unconnected TCP socket of ``network``."""
+        enter(network.descriptor, NEWNET)
+        try:
+            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        finally:
+            enter(self._home, NEWNET)
+
+    def close(self) -> None:
+        """Let go of all that nobody took."""
+        while self._pool:
+            self._pool.pop().close()
+
+    def _make(self) -> Network:
+        unshare(NEWNET)
+        try:
+            _bring_loopback_up()
+            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(RUNTIME_API)
+            listener.listen(BACKLOG)
+            return Network(namespace("net"), listener)
+        finally:
+            enter(self._home, NEWNET)
+
+
+def _bring_loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _UP_AND_RUNNING))
+        # An alias of the loopback interface: no netlink needed.
+        fcntl.ioctl(control, _SIOCSIFADDR, struct.pack("16s16s8x", b"lo:1", _address(RUNTIME_API[0])))
+        fcntl.ioctl(control, _SIOCSIFNETMASK, struct.pack("16s16s8x", b"lo:1", _address("255.255.255.255")))
+
+
+def _address(text: str) -> bytes:
+    return struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(text))
