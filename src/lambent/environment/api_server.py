@@ -1,0 +1,36 @@
+"""The socket side of a sandbox's APIs: one small HTTP server an environment, all of them sharing what can be shared."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from lambent.http.application import Application
+from lambent.http.limits import PATIENT
+from lambent.http.server import HttpServer
+from lambent.http.sweep import Sweep
+from lambent.model.clock import Clock
+
+
+class ApiServers:
+    """Opens servers on listening sockets inside of sandboxes."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._sweep = Sweep(clock.mono_s)
+        self._header_names: dict[bytes, str] = {}
+
+    @asynccontextmanager
+    async def open_server(self, application: Application, listener: socket.socket) -> AsyncIterator[None]:
+        """Serve ``application`` on ``listener``, which stays its driver's, for as long as the block runs."""
+        server = HttpServer(
+            application,
+            PATIENT,
+            clock_mono=self._clock.mono_s,
+            sweep=self._sweep,
+            header_names=self._header_names,
+        )
+        await server.serve(listener.dup())
+        try:
+            yield
+        finally:
+            await server.close(0)

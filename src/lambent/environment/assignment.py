@@ -1,0 +1,157 @@
+"""What makes a sandbox a function's: runtime, code, variables. The one shape for spawned and for prepared sandboxes.
+
+A spawned sandbox gets its trees when the program starts; a prepared one will get them by ``RunningProgram.assign``.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from lambent.environment.output import ProgramOutput
+from lambent.environment.variables import Credentials, EnvironmentFacts, process_environment, relocated_path
+from lambent.model.functions import FunctionVersion
+from lambent.model.ids import Digest, EnvironmentId, TreeName
+from lambent.model.interpreters import PythonTarget
+from lambent.sandbox.driver import Program, Sandbox, Trees
+
+
+class PreparedRuntime(Protocol):
+    """A runtime that this host can start."""
+
+    @property
+    def identifier(self) -> str:
+        """As in the catalogue, e.g. python3.13."""
+        ...
+
+    @property
+    def argv(self) -> Sequence[str]:
+        """The command, by AWS's paths."""
+        ...
+
+    @property
+    def runtime_tree(self) -> TreeName | None:
+        """What is at /var/runtime."""
+        ...
+
+    @property
+    def interpreter_tree(self) -> TreeName | None:
+        """What is at /var/lang; None: the host's interpreter serves."""
+        ...
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """Variables of this runtime alone."""
+        ...
+
+    @property
+    def version(self) -> str | None:
+        """As INIT_START prints it, e.g. python:3.13.v64."""
+        ...
+
+    @property
+    def version_arn(self) -> str | None:
+        """The ARN of the runtime version."""
+        ...
+
+    @property
+    def python(self) -> PythonTarget | None:
+        """The interpreter that bytecode is compiled for; None for other languages."""
+        ...
+
+
+class Runtimes(Protocol):
+    """Where runtimes come from."""
+
+    async def prepare(self, identifier: str, architecture: str) -> PreparedRuntime:
+        """Return the runtime, ready to start. HostError if this host cannot have it."""
+        ...
+
+
+class Artifacts(Protocol):
+    """Where code comes from."""
+
+    async def ensure_tree(self, digest: Digest) -> TreeName:
+        """Return the unpacked code."""
+        ...
+
+    async def ensure_bytecode(self, digest: Digest, python: PythonTarget) -> TreeName | None:
+        """Return the code's bytecode, if there is any."""
+        ...
+
+    def in_use(self, digest: Digest) -> AbstractContextManager[object]:
+        """Keep the code from being collected."""
+        ...
+
+
+class CredentialIssuer(Protocol):
+    """Issues what a function signs its own calls with."""
+
+    def issue(self, version: FunctionVersion) -> tuple[str, str, str]:
+        """Return key, secret and session token for the role of ``version``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """A version with all that a sandbox needs to run it. Programs may be started from it again and again."""
+
+    version: FunctionVersion
+    environment_id: EnvironmentId
+    created_at: datetime
+    runtime: PreparedRuntime
+    trees: Trees
+    issuer: CredentialIssuer = field(repr=False)
+
+    def program(self, sandbox: Sandbox, output: ProgramOutput) -> Program:
+        """Return the program to start in ``sandbox``, with credentials of its own."""
+        facts = EnvironmentFacts(
+            environment_id=self.environment_id,
+            created_at=self.created_at,
+            runtime_api=sandbox.runtime_api,
+            credentials=Credentials(*self.issuer.issue(self.version)),
+            runtime_environ=self.runtime.environ,
+            has_bytecode=self.trees.bytecode is not None,
+        )
+        return Program(
+            argv=[relocated_path(part, sandbox.path) for part in self.runtime.argv],
+            environ=process_environment(self.version, facts, sandbox.path),
+            trees=self.trees,
+            output_fd=output.output_fd,
+            log_fd=output.log_fd,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Assigner:
+    """Gathers what a version needs."""
+
+    runtimes: Runtimes
+    artifacts: Artifacts
+    issuer: CredentialIssuer
+
+    @asynccontextmanager
+    async def open_assignment(
+        self, version: FunctionVersion, environment_id: EnvironmentId, created_at: datetime
+    ) -> AsyncIterator[Assignment]:
+        """Yield what runs ``version``; its code is kept until the end. HostError if something cannot be had."""
+        with self.artifacts.in_use(version.code):
+            runtime = await self.runtimes.prepare(version.runtime, version.architecture)
+            code = await self.artifacts.ensure_tree(version.code)
+            bytecode = None
+            if runtime.python is not None:
+                bytecode = await self.artifacts.ensure_bytecode(version.code, runtime.python)
+            yield Assignment(
+                version=version,
+                environment_id=environment_id,
+                created_at=created_at,
+                runtime=runtime,
+                trees=Trees(
+                    code=code,
+                    runtime=runtime.runtime_tree,
+                    interpreter=runtime.interpreter_tree,
+                    bytecode=bytecode,
+                ),
+                issuer=self.issuer,
+            )

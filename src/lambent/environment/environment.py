@@ -1,0 +1,409 @@
+"""One execution environment: a sandbox, the program in it, and its life by the table in ``model.phases``.
+
+One owner task (``live``) acts on the sandbox; callers, timers and the Runtime API only leave word and wake it. A warm
+invocation is dispatched by its caller at once and wakes the owner once, when it is over.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from lambent.environment import faults
+from lambent.environment.api_server import ApiServers
+from lambent.environment.assignment import Assigner, Assignment
+from lambent.environment.deadlines import Deadlines
+from lambent.environment.invocation_run import InvocationRun
+from lambent.environment.output import ProgramOutput
+from lambent.environment.programs import LogOpener, StartedProgram
+from lambent.environment.runtime_api import Exchange, RuntimeAnswer, RuntimeApi
+from lambent.model.clock import Clock
+from lambent.model.errors import HostError, TransitionError
+from lambent.model.functions import FunctionVersion
+from lambent.model.ids import EnvironmentId, SandboxId
+from lambent.model.invocations import InitRecord, InvocationRecord, InvocationResult, InvokeCall, Status
+from lambent.model.phases import Event, Phase, next_phase
+from lambent.sandbox.driver import Limits, Sandbox, SandboxDriver, SandboxSpec, Usage
+
+# Developer guide, "Lambda execution environment lifecycle": INIT may take 10 s on demand.
+INIT_LIMIT_S: Final = 10.0
+# A runtime that posted an init error logs and exits by itself; one that does not is helped after this time.
+FAULT_GRACE_S: Final = 1.0
+# Developer guide, "Configure Lambda function memory": 1,769 MB are one vCPU. INIT gets more than a small share (seen).
+MIB_PER_VCPU: Final = 1769
+INIT_VCPUS: Final = 2.0
+# Asking a sandbox what it used costs a trip to the launcher. An invocation shorter than this cannot have used much more
+# than the last answer said, if that is no older than the second.
+USAGE_MIN_DURATION_S: Final = 0.002
+USAGE_MAX_AGE_S: Final = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentTools:
+    """What all environments of a process share."""
+
+    driver: SandboxDriver
+    servers: ApiServers
+    assigner: Assigner
+    open_log: LogOpener
+    clock: Clock
+    deadlines: Deadlines
+    record: Callable[[InvocationRecord], None]
+
+
+class ExecutionEnvironment:
+    """One environment of one version. ``live`` runs in a task of its owner's; ``run`` takes one call at a time."""
+
+    def __init__(self, version: FunctionVersion, environment_id: EnvironmentId, tools: EnvironmentTools) -> None:
+        self.version = version
+        self.environment_id = environment_id
+        self.created_at = tools.clock.now()
+        self.created_mono_s = tools.clock.mono_s()
+        self.phase = Phase.CELL
+        self._tools = tools
+        self._clock = tools.clock
+        self._log = tools.open_log(version, environment_id, self.created_at)
+        self._api = RuntimeApi(self)
+        self._timer = tools.deadlines.timer(self._time_is_up)
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wake: asyncio.Future[None] | None = None
+        self._run: InvocationRun | None = None
+        self._settled_callbacks: list[Callable[[], None]] = []
+        self._program: StartedProgram | None = None
+        self._init_duration_ms: float | None = None
+        self._init_answer: RuntimeAnswer | None = None
+        self._is_runtime_ready = False  # asked for `next` since the last event
+        self._ready_mono_s = 0.0
+        self._usage = Usage(0)
+        self._usage_mono_s = -USAGE_MAX_AGE_S
+        self._is_late = False
+        self._is_retiring = False
+        self._usable_limits = Limits(memory_mib=version.memory_mib, tmp_mib=version.tmp_mib)
+
+    # --- for its pool and its callers
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no invocation is in it."""
+        return self._run is None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can take a call now."""
+        return (
+            self._run is None and not self._is_retiring and (self.phase is Phase.IDLE or self.phase is Phase.RESETTING)
+        )
+
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the invocation in it is over, in its log too. There must be one in it."""
+        self._settled_callbacks.append(callback)
+
+    async def ready(self) -> None:
+        """Return when its first INIT is over, well or not. HostError if it could not be made."""
+        await asyncio.shield(self._ready)
+
+    async def run(self, call: InvokeCall) -> InvocationResult:
+        """Run ``call`` and return its outcome: as soon as the runtime posted it, or after REPORT if the tail is wanted.
+
+        HostError if this host failed. Cancelling it loses the answer; the function runs on.
+        """
+        if not self.is_usable:
+            raise TransitionError(f"invoke in phase {self.phase}")
+        clock = self._clock
+        run = InvocationRun(call, clock.now(), clock.mono_s())
+        self._run = run
+        self._is_late = False
+        self._timer.set(run.started_mono_s + self.version.timeout_s)
+        if self.phase is Phase.IDLE and self._program is not None and self._program.ended is None:
+            self._dispatch(run)
+        else:
+            self._notify()
+        return await run.result
+
+    def retire(self) -> None:
+        """End it as soon as no invocation is in it."""
+        self._is_retiring = True
+        self._notify()
+
+    # --- the owner's task
+
+    async def live(self) -> None:
+        """Be made, serve, and end; returns when nothing of it is left. Never raises but for cancellation."""
+        try:
+            async with AsyncExitStack() as stack:
+                self._move(Event.ASSIGN)
+                assignment = await stack.enter_async_context(
+                    self._tools.assigner.open_assignment(self.version, self.environment_id, self.created_at)
+                )
+                sandbox = await stack.enter_async_context(self._tools.driver.open_sandbox(self._spec()))
+                await stack.enter_async_context(self._tools.servers.open_server(self._api, sandbox.listener))
+                stack.push_async_callback(self._end_program)
+                self._move(Event.CODE_READY)
+                await self._initialise(assignment, sandbox, "init")
+                await self._limit_cpu(sandbox)
+                self._ready.set_result(None)
+                await self._serve(assignment, sandbox)
+                self._move(Event.RETIRE)
+        except Exception as error:  # the edge of one unit of work: this environment ends, its call fails
+            if not isinstance(error, HostError):
+                log.exception("environment_failed", environment_id=self.environment_id)
+            else:
+                log.warning("environment_failed", environment_id=self.environment_id, reason=str(error))
+            self._fail(error if isinstance(error, HostError) else HostError(f"environment failed: {error}"))
+        finally:
+            self._timer.clear()
+            self._move(Event.DIED)
+            self._fail(HostError("the environment was ended"))
+
+    async def _serve(self, assignment: Assignment, sandbox: Sandbox) -> None:
+        while True:
+            if (run := self._run) is not None:
+                await self._conduct(run, assignment, sandbox)
+            elif self._is_retiring:
+                return
+            elif self.phase is Phase.IDLE and self._program is not None and self._program.ended is not None:
+                await self._end_program()
+                self._move(Event.FAULT)
+            else:
+                await self._sleep()
+
+    async def _conduct(self, run: InvocationRun, assignment: Assignment, sandbox: Sandbox) -> None:
+        """See ``run`` through to its record; a program that is not there is started first, inside the invocation."""
+        while True:
+            if self.phase is not Phase.BUSY:
+                if self.phase is Phase.IDLE:  # it died between two invocations, and the call was first to notice
+                    await self._end_program()
+                    self._move(Event.FAULT)
+                self._move(Event.INVOKE)
+                if not await self._initialise(assignment, sandbox, "invoke"):
+                    self._start_log(run)
+                    await self._finish(run, sandbox)
+                    return
+                if self._program is None or self._program.ended is not None:
+                    continue
+                self._dispatch(run)
+            while not (self._is_runtime_ready or self._is_late or self._has_ended()):
+                await self._sleep()
+            if self._is_runtime_ready or self._is_late or self._api.is_delivered or run.answer is not None:
+                await self._finish(run, sandbox)
+                return
+            # The program was dying when the event came, and never saw it.
+            self._api.abandon()
+            await self._end_program()
+            self._move(Event.FAULT)
+
+    async def _finish(self, run: InvocationRun, sandbox: Sandbox) -> None:
+        """Write the end of ``run``, give its caller what he has not, and be free again or reset."""
+        status, crash_type, ended_mono_s = Status.SUCCESS, None, self._ready_mono_s
+        self._timer.clear()
+        if self.phase is not Phase.BUSY or not self._is_runtime_ready:
+            status, crash_type = await self._crash(run)
+            ended_mono_s = self._clock.mono_s()
+        elif self._program is not None:
+            self._program.output.drain()
+        record = run.record(
+            self.version,
+            self.environment_id,
+            ended_mono_s=ended_mono_s,
+            init_duration_ms=self._init_duration_ms,
+            max_memory_mib=await self._peak_memory_mib(sandbox, ended_mono_s - run.started_mono_s),
+            status=status,
+            crash_type=crash_type,
+        )
+        self._init_duration_ms = None
+        self._log.invocation_ended(record)
+        run.resolve(self.version, self._log.take_tail() if run.call.wants_log_tail else None)
+        if self.phase is Phase.BUSY:
+            self._move(Event.NEXT if status is Status.SUCCESS else Event.FAULT)
+        self._settle()
+        self._tools.record(record)
+
+    async def _peak_memory_mib(self, sandbox: Sandbox, duration_s: float) -> int:
+        now_mono_s = self._clock.mono_s()
+        if duration_s >= USAGE_MIN_DURATION_S or now_mono_s - self._usage_mono_s >= USAGE_MAX_AGE_S:
+            self._usage = await sandbox.usage()
+            self._usage_mono_s = now_mono_s
+        return self._usage.peak_memory_mib
+
+    async def _crash(self, run: InvocationRun) -> tuple[Status, str | None]:
+        """End the program of a run that ended without `next`; return status and error type for the record."""
+        self._api.abandon()
+        ended = self._program.ended if self._program else None
+        await self._end_program()
+        request_id = run.call.request_id
+        if self._is_late:
+            payload = faults.render_timeout(request_id, self.version.timeout_s)
+            answer, status, crash_type = RuntimeAnswer(payload, error_type=faults.TIMED_OUT), Status.TIMEOUT, None
+        elif self._init_answer is not None and run.answer is None:
+            answer, status, crash_type = self._init_answer, Status.ERROR, self._init_answer.error_type
+        else:
+            crash_type, message = faults.EXIT_ERROR, "Runtime exited without providing a reason"
+            if ended is not None:
+                crash_type, message = faults.exit_error_type(ended), faults.exit_message(ended)
+            payload = faults.render_fault(crash_type, message, request_id)
+            answer, status = RuntimeAnswer(payload, error_type=crash_type), Status.ERROR
+        if run.answer is None:
+            run.answer = answer
+        return status, crash_type
+
+    # --- INIT
+
+    async def _initialise(self, assignment: Assignment, sandbox: Sandbox, init_phase: str) -> bool:
+        """Run INIT; True if the runtime asked for `next`. In ``invoke`` the invocation's deadline is the limit."""
+        start_mono_s = self._clock.mono_s()
+        record = InitRecord(
+            started_at=self._clock.now(),
+            duration_ms=0.0,
+            phase=init_phase,
+            runtime_version=assignment.runtime.version,
+            runtime_version_arn=assignment.runtime.version_arn,
+        )
+        self._log.init_started(record)
+        self._api.restart()
+        self._is_runtime_ready, self._init_answer = False, None
+        if init_phase == "init":
+            self._is_late = False
+            self._timer.set(start_mono_s + INIT_LIMIT_S)
+        output = ProgramOutput(self._log, self._clock)
+        self._program = await StartedProgram.start(sandbox, assignment, output, self._notify)
+        await self._wait_for_init()
+        status, error_type = await self._init_status()
+        duration_ms = (self._clock.mono_s() - start_mono_s) * 1000
+        is_well = status is Status.SUCCESS
+        self._log.init_ended(replace(record, duration_ms=duration_ms, status=status, error_type=error_type))
+        if init_phase == "init":
+            self._timer.clear()
+            self._is_late = False
+            self._init_duration_ms = duration_ms if is_well else None
+        self._move(Event.NEXT if is_well else Event.FAULT)
+        return is_well
+
+    async def _wait_for_init(self) -> None:
+        has_grace = False
+        while not (self._is_runtime_ready or self._is_late or self._has_ended()):
+            if self._init_answer is not None and not has_grace:
+                has_grace = True
+                grace_mono_s = self._clock.mono_s() + FAULT_GRACE_S
+                self._timer.set(min(grace_mono_s, self._timer.due_mono_s or grace_mono_s))
+            await self._sleep()
+
+    async def _init_status(self) -> tuple[Status, str | None]:
+        program = self._program
+        if self._is_runtime_ready or program is None:
+            if program is not None:
+                program.output.drain()
+            return Status.SUCCESS, None
+        ended = program.ended
+        if self._run is None or not self._is_late:  # else the invocation's end does it, and keeps what is known
+            await self._end_program(keep_ended=True)
+        if self._init_answer is not None:
+            self._is_late = False  # the grace ran out, not the limit
+            return Status.ERROR, self._init_answer.error_type
+        if ended is not None:
+            return Status.ERROR, faults.exit_error_type(ended)
+        return Status.TIMEOUT, None
+
+    def _spec(self) -> SandboxSpec:
+        version = self.version
+        limits = replace(self._usable_limits, cpu_share=INIT_VCPUS)
+        spec = SandboxSpec(sandbox_id=SandboxId(f"env-{self.environment_id}"), limits=limits, egress=version.egress)
+        if any(refusal.setting == "cpu_share" for refusal in self._tools.driver.unsupported(spec)):
+            return replace(spec, limits=self._usable_limits)
+        self._usable_limits = replace(limits, cpu_share=version.memory_mib / MIB_PER_VCPU)
+        return spec
+
+    async def _limit_cpu(self, sandbox: Sandbox) -> None:
+        if self._usable_limits.cpu_share is not None:
+            await sandbox.set_limits(self._usable_limits)
+
+    async def _end_program(self, *, keep_ended: bool = False) -> None:
+        """Kill what runs, at once as AWS does where there is no extension, and take the rest of its output."""
+        program = self._program
+        if program is not None:
+            await program.end()
+            if not keep_ended:
+                self._program = None
+
+    # --- RuntimeObserver
+
+    def runtime_ready(self) -> None:
+        """The runtime asked for `next`."""
+        self._is_runtime_ready = True
+        self._ready_mono_s = self._clock.mono_s()
+        self._notify()
+
+    def init_failed(self, answer: RuntimeAnswer) -> None:
+        """The runtime posted an error of its initialisation."""
+        self._init_answer = answer
+        self._notify()
+
+    def response_started(self, exchange: Exchange) -> None:
+        """The first byte of the answer is here."""
+        if self._run is not None:
+            self._run.response_mono_s = self._clock.mono_s()
+
+    def answered(self, exchange: Exchange, answer: RuntimeAnswer) -> None:
+        """The answer is here: give it to the caller, unless he waits for the log."""
+        if (run := self._run) is None:
+            return
+        run.answer = answer
+        run.answered_mono_s = self._clock.mono_s()
+        if run.response_mono_s is None:
+            run.response_mono_s = run.answered_mono_s
+        if not run.call.wants_log_tail:
+            run.resolve(self.version)
+
+    # --- word left for the owner
+
+    def _dispatch(self, run: InvocationRun) -> None:
+        self._move(Event.INVOKE)
+        self._start_log(run)
+        self._is_runtime_ready = False
+        self._api.open(run.exchange(self.version))
+
+    def _start_log(self, run: InvocationRun) -> None:
+        if not run.has_started:
+            run.has_started = True
+            self._log.invocation_started(
+                run.call.request_id, self.version.version, run.started_at, wants_tail=run.call.wants_log_tail
+            )
+
+    def _has_ended(self) -> bool:
+        return self._program is None or self._program.ended is not None
+
+    def _time_is_up(self) -> None:
+        self._is_late = True
+        self._notify()
+
+    def _notify(self) -> None:
+        if (wake := self._wake) is not None:
+            self._wake = None
+            if not wake.done():
+                wake.set_result(None)
+
+    async def _sleep(self) -> None:
+        self._wake = asyncio.get_running_loop().create_future()
+        await self._wake
+
+    def _move(self, event: Event) -> None:
+        self.phase = next_phase(self.phase, event)
+
+    def _settle(self) -> None:
+        self._run = None
+        callbacks, self._settled_callbacks = self._settled_callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def _fail(self, error: HostError) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(error)
+            self._ready.exception()  # nobody may be waiting any more
+        if self._run is not None:
+            if not self._run.result.done():
+                self._run.result.set_exception(error)
+            self._settle()

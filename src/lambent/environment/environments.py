@@ -1,0 +1,291 @@
+"""All environments of a process: who is idle, who is asked next, who is started, who is ended when.
+
+The one door to capacity: ``take``. One timer serves all idle environments, which stand in the order of becoming idle.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import TypeVar
+from uuid import uuid4
+
+import structlog
+
+from lambent.environment.environment import EnvironmentTools, ExecutionEnvironment
+from lambent.environment.placement import Placement, PoolLimits, decide_placement
+from lambent.model.errors import HostError, Throttled, ThrottleReason
+from lambent.model.functions import FunctionVersion
+from lambent.model.ids import EnvironmentId, FunctionArn
+from lambent.model.invocations import InvokeCall
+from lambent.model.phases import Phase
+
+log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+_PoolKey = tuple[FunctionArn, int, str | None]  # version ARN, generation, tenant
+
+
+class _Pool:
+    """The environments of one snapshot of one version (and of one tenant)."""
+
+    __slots__ = ("idle", "is_outdated", "key", "settling", "size", "waiters", "watchers")
+
+    def __init__(self, key: _PoolKey) -> None:
+        self.key = key
+        self.idle: list[ExecutionEnvironment] = []  # used last: at the end
+        self.settling = 0
+        self.size = 0
+        self.waiters: deque[asyncio.Future[ExecutionEnvironment | None]] = deque()
+        self.watchers: list[asyncio.Future[bool]] = []
+        self.is_outdated = False
+
+
+class Environments:
+    """Every execution environment of this process; an async context manager that drains on leaving."""
+
+    def __init__(
+        self,
+        tools: EnvironmentTools,
+        limits: PoolLimits,
+        new_id: Callable[[], EnvironmentId] = lambda: EnvironmentId(uuid4().hex),
+    ) -> None:
+        self._tools = tools
+        self._limits = limits
+        self._new_id = new_id
+        self._pools: dict[_PoolKey, _Pool] = {}
+        self._idle: dict[ExecutionEnvironment, tuple[_Pool, float]] = {}  # oldest first; since when
+        self._tasks: dict[ExecutionEnvironment, asyncio.Task[None]] = {}
+        self._memory_mib = 0
+        self._reaper = tools.deadlines.timer(self._reap)
+        self._deadlines: asyncio.Task[None] | None = None
+        self._is_closing = False
+
+    @property
+    def count(self) -> int:
+        """How many environments there are, in whatever phase."""
+        return len(self._tasks)
+
+    @property
+    def idle_count(self) -> int:
+        """How many wait for a call."""
+        return len(self._idle)
+
+    @property
+    def memory_mib(self) -> int:
+        """What their functions may use together."""
+        return self._memory_mib
+
+    async def __aenter__(self) -> "Environments":
+        self._deadlines = asyncio.get_running_loop().create_task(self._tools.deadlines.run(), name="deadlines")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take no more calls, let those that run end for ``drain_s`` at most, end everything."""
+        self._is_closing = True
+        for environment in self._tasks:
+            environment.retire()
+        if self._tasks:
+            limit = asyncio.get_running_loop().create_task(self._tools.clock.sleep_s(self._limits.drain_s))
+            ended = asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.wait((limit, ended), return_when=asyncio.FIRST_COMPLETED)
+            limit.cancel()
+            for task in tuple(self._tasks.values()):
+                task.cancel()
+            await asyncio.gather(ended, return_exceptions=True)
+        if self._deadlines is not None:
+            self._deadlines.cancel()
+            await asyncio.gather(self._deadlines, return_exceptions=True)
+
+    def take(self, version: FunctionVersion, call: InvokeCall) -> "Taking":
+        """Yield an environment of ``version`` for ``call`` alone; on leaving it is free again once it is settled.
+
+        HostError if none could be made; Throttled if this host has no room and nothing idle to end.
+        """
+        return Taking(self, version, call.tenant_id if version.tenant_isolation else None)
+
+    async def settled_soon(self, version: FunctionVersion, call: InvokeCall) -> bool:
+        """Whether an invocation of ``version`` that has its answer already came to its end within the grace."""
+        pool = self._pools.get((version.arn, version.generation, call.tenant_id if version.tenant_isolation else None))
+        if pool is None or not pool.settling:
+            return False
+        watcher: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        pool.watchers.append(watcher)
+        return await self._within_grace(watcher, otherwise=False)
+
+    def retire_outdated(self, arn: FunctionArn, generation: int | None) -> None:
+        """End the environments of version ``arn`` that are not of ``generation``; None: of every generation."""
+        for key in [key for key in self._pools if key[0] == arn and key[1] != generation]:
+            pool = self._pools.pop(key)
+            pool.is_outdated = True
+            for environment in tuple(pool.idle):
+                self._retire_idle(environment)
+
+    # --- for Taking
+
+    async def place(self, version: FunctionVersion, tenant_id: str | None) -> tuple[ExecutionEnvironment, "_Pool"]:
+        """Return an environment for one call, and the pool to give it back to."""
+        key = (version.arn, version.generation, tenant_id)
+        may_wait = True
+        while True:
+            pool = self._pools.get(key) or self._pools.setdefault(key, _Pool(key))
+            placement = decide_placement(
+                self._limits,
+                idle=len(pool.idle),
+                settling=pool.settling if may_wait else 0,
+                waiting=len(pool.waiters),
+                environments=len(self._tasks),
+                memory_mib=self._memory_mib,
+                wanted_mib=version.memory_mib,
+                evictable=len(self._idle),
+            )
+            if placement is Placement.REUSE:
+                environment = pool.idle.pop()
+                del self._idle[environment]
+                return environment, pool
+            if placement is Placement.START:
+                return await self._start(version, pool), pool
+            if placement is Placement.WAIT:
+                may_wait = False
+                if (waited := await self._wait(pool)) is not None:
+                    return waited, pool
+            elif placement is Placement.EVICT:
+                await self._evict()
+            else:
+                log.warning("environments_exhausted", environments=len(self._tasks), memory_mib=self._memory_mib)
+                raise Throttled(ThrottleReason.CONCURRENT)
+
+    def give_back(self, environment: ExecutionEnvironment, pool: "_Pool") -> None:
+        """Have ``environment`` used again, if it may be; now, or once what runs in it is over."""
+        if environment.is_settled:
+            self._free(environment, pool)
+        else:
+            pool.settling += 1
+            environment.when_settled(partial(self._settled, environment, pool))
+
+    # --- inside
+
+    def _settled(self, environment: ExecutionEnvironment, pool: _Pool) -> None:
+        pool.settling -= 1
+        watchers, pool.watchers = pool.watchers, []
+        for watcher in watchers:
+            if not watcher.done():
+                watcher.set_result(True)
+        self._free(environment, pool)
+
+    def _free(self, environment: ExecutionEnvironment, pool: _Pool) -> None:
+        if environment.phase is Phase.GONE:
+            return
+        now_mono_s = self._tools.clock.mono_s()
+        is_too_old = now_mono_s - environment.created_mono_s > self._limits.max_age_s
+        if is_too_old or pool.is_outdated or self._is_closing or not environment.is_usable:
+            environment.retire()
+            return
+        while pool.waiters:
+            waiter = pool.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(environment)
+                return
+        pool.idle.append(environment)
+        self._idle[environment] = (pool, now_mono_s)
+        if self._reaper.due_mono_s is None:
+            self._reaper.set(now_mono_s + self._limits.idle_s)
+
+    async def _wait(self, pool: _Pool) -> ExecutionEnvironment | None:
+        waiter: asyncio.Future[ExecutionEnvironment | None] = asyncio.get_running_loop().create_future()
+        pool.waiters.append(waiter)
+        try:
+            return await self._within_grace(waiter, otherwise=None)
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and (environment := waiter.result()) is not None:
+                self._free(environment, pool)
+            raise
+        finally:
+            if waiter in pool.waiters:
+                pool.waiters.remove(waiter)
+
+    async def _within_grace(self, waiter: asyncio.Future[_T], *, otherwise: _T) -> _T:
+        def give_up() -> None:
+            if not waiter.done():
+                waiter.set_result(otherwise)
+
+        timer = self._tools.deadlines.timer(give_up)
+        timer.set(self._tools.clock.mono_s() + self._limits.settle_grace_s)
+        try:
+            return await waiter
+        finally:
+            timer.clear()
+
+    async def _start(self, version: FunctionVersion, pool: _Pool) -> ExecutionEnvironment:
+        if self._is_closing:
+            raise HostError("the server is stopping")
+        environment = ExecutionEnvironment(version, self._new_id(), self._tools)
+        task = asyncio.get_running_loop().create_task(
+            environment.live(), name=f"environment {environment.environment_id}"
+        )
+        self._tasks[environment] = task
+        self._memory_mib += version.memory_mib
+        pool.size += 1
+        task.add_done_callback(partial(self._ended, environment, pool))
+        try:
+            await environment.ready()
+        except asyncio.CancelledError:
+            environment.retire()  # nobody is there to use it
+            raise
+        return environment
+
+    def _ended(self, environment: ExecutionEnvironment, pool: _Pool, task: asyncio.Task[None]) -> None:
+        del self._tasks[environment]
+        self._memory_mib -= environment.version.memory_mib
+        pool.size -= 1
+        self._forget_idle(environment)
+        if not pool.size and not pool.waiters and self._pools.get(pool.key) is pool:
+            del self._pools[pool.key]
+
+    async def _evict(self) -> None:
+        environment = next(iter(self._idle))
+        self._retire_idle(environment)
+        await asyncio.wait((self._tasks[environment],))
+
+    def _retire_idle(self, environment: ExecutionEnvironment) -> None:
+        self._forget_idle(environment)
+        environment.retire()
+
+    def _forget_idle(self, environment: ExecutionEnvironment) -> None:
+        if (place := self._idle.pop(environment, None)) is not None:
+            place[0].idle.remove(environment)
+
+    def _reap(self) -> None:
+        now_mono_s = self._tools.clock.mono_s()
+        while self._idle:
+            environment, (_, since_mono_s) = next(iter(self._idle.items()))
+            if since_mono_s + self._limits.idle_s > now_mono_s:
+                self._reaper.set(since_mono_s + self._limits.idle_s)
+                return
+            self._retire_idle(environment)
+
+
+class Taking:
+    """``async with`` of one environment for one call."""
+
+    __slots__ = ("_environment", "_environments", "_pool", "_tenant_id", "_version")
+
+    def __init__(self, environments: Environments, version: FunctionVersion, tenant_id: str | None) -> None:
+        self._environments = environments
+        self._version = version
+        self._tenant_id = tenant_id
+        self._environment: ExecutionEnvironment | None = None
+        self._pool: _Pool | None = None
+
+    async def __aenter__(self) -> ExecutionEnvironment:
+        self._environment, self._pool = await self._environments.place(self._version, self._tenant_id)
+        return self._environment
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._environment is not None and self._pool is not None:
+            self._environments.give_back(self._environment, self._pool)

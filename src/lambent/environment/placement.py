@@ -1,0 +1,52 @@
+"""Where a call runs: the pure decision."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Placement(StrEnum):
+    """What to do for one call."""
+
+    REUSE = "reuse"  # the idle environment that was used last
+    WAIT = "wait"  # one has answered already and is about to be free
+    START = "start"
+    EVICT = "evict"  # end the one of another function that was idle longest, then decide again
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLimits:
+    """Bounds of all environments of a process together, and how long one may live."""
+
+    max_environments: int = 256
+    memory_budget_mib: int = 1 << 40
+    # Developer guide: reclaimed "every few hours"; minutes of idleness are what people observe.
+    idle_s: float = 600.0
+    max_age_s: float = 7200.0
+    # An answered environment is busy until its runtime asks for `next`, well under a millisecond later. The next call
+    # of a caller who calls one after the other must not start a second environment meanwhile.
+    settle_grace_s: float = 0.02
+    drain_s: float = 10.0
+
+
+def decide_placement(
+    limits: PoolLimits,
+    *,
+    idle: int,
+    settling: int,
+    waiting: int,
+    environments: int,
+    memory_mib: int,
+    wanted_mib: int,
+    evictable: int,
+) -> Placement:
+    """Return what becomes of a call of a function with ``idle`` environments, ``settling`` more that have answered,
+    ``waiting`` calls before it, on a host with ``environments`` of ``memory_mib`` in all, ``evictable`` of them idle.
+    """
+    if idle:
+        return Placement.REUSE
+    if settling > waiting:
+        return Placement.WAIT
+    if environments < limits.max_environments and memory_mib + wanted_mib <= limits.memory_budget_mib:
+        return Placement.START
+    return Placement.EVICT if evictable else Placement.REFUSE
