@@ -26,7 +26,11 @@ class EnvironmentLog(Protocol):
         ...
 
     def output(self, message: bytes, at: datetime, *, level: str | None = None) -> None:
-        """Write one event of the function: a line of stdout or stderr, or one framed message of descriptor 62."""
+        """Write one event of the function: a line of stdout or stderr, or one framed message of descriptor 62.
+
+        A line comes with its newline, as AWS keeps it; only the last of a program that ended may have none. A framed
+        message comes as it is.
+        """
         ...
 
     def invocation_ended(self, record: InvocationRecord) -> None:
