@@ -11,6 +11,8 @@ _SOURCE: Final = "[Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATI
 _VALUES: Final = "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
 _NUMBER: Final = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _LITERALS: Final = (b"true", b"false", b"null")
+_CLOSING: Final = {0x7B: 0x7D, 0x5B: 0x5D}  # { } and [ ]
+_DEPTH_LIMIT: Final = 1000  # Jackson's StreamReadConstraints
 _TOKEN_LIMIT: Final = 256  # Jackson shows no more of an unknown token
 
 
@@ -49,54 +51,58 @@ class _Scanner:
         """Raise the first fault, or return."""
         if self._peek() is None:
             raise _Fault("No content to map due to end-of-input", 0)
-        self._value()
-        while self._open:
-            self._after_value()
+        is_value_next = True
+        while is_value_next or self._open:
+            is_value_next = self._value() if is_value_next else self._after_value()
         if (extra := self._peek()) is not None:
             raise self._unexpected(extra, "Expected space separating root-level values")
 
-    def _after_value(self) -> None:
+    def _after_value(self) -> bool:
+        """Pass what stands behind a value inside a bracket; whether another value follows."""
         bracket, _ = self._open[-1]
         found = self._peek()
         if found is None:
             raise self._end_of_input()
-        if found == (0x7D if bracket == 0x7B else 0x5D):
+        if found == _CLOSING[bracket]:
             self._at += 1
             self._open.pop()
-            return
+            return False
         if found != 0x2C:
             kind = "Object" if bracket == 0x7B else "Array"
             raise self._unexpected(found, f"was expecting comma to separate {kind} entries")
         self._at += 1
         if bracket == 0x7B:
             self._name()
-        self._value()
+        return True
 
-    def _value(self) -> None:
+    def _value(self) -> bool:
+        """Pass a value, or the beginning of one; whether another value must follow at once."""
         found = self._peek()
         if found is None:
             raise self._end_of_input()
-        if found in b"{[":
-            self._begin(found)
-        elif found == 0x22:
+        if found in _CLOSING:
+            return self._begin(found)
+        if found == 0x22:
             self._string("was expecting closing quote for a string value")
         elif number := _NUMBER.match(self._text, self._at):
             self._number(number.end())
         else:
             self._literal(found)
+        return False
 
-    def _begin(self, bracket: int) -> None:
+    def _begin(self, bracket: int) -> bool:
         self._open.append((bracket, self._at))
         self._at += 1
-        following = self._peek()
-        if following == (0x7D if bracket == 0x7B else 0x5D):
+        if len(self._open) > _DEPTH_LIMIT:
+            words = "exceeds the maximum allowed (1000, from `StreamReadConstraints.getMaxNestingDepth()`)"
+            raise _Fault(f"Document nesting depth ({len(self._open)}) {words}", self._at)
+        if self._peek() == _CLOSING[bracket]:
             self._at += 1
             self._open.pop()
-        elif bracket == 0x7B:
+            return False
+        if bracket == 0x7B:
             self._name()
-            self._value()
-        else:
-            self._value()
+        return True
 
     def _name(self) -> None:
         found = self._peek()

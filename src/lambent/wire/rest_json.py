@@ -77,10 +77,12 @@ class RestJson:
         ref = shape["members"][payload]
         kind = self._model.shape(ref["shape"])["type"]
         read_value = self._readers.reader(ref)
+        # No body is an empty blob where the payload is required, else an absent one.
+        is_always_there = kind in ("blob", "string") and payload in shape.get("required", ())
 
         def read(request: WireRequest, labels: Labels) -> Members:
             members = binding.read(request, labels)
-            if request.body:
+            if request.body or is_always_there:
                 members[payload] = _read_payload(kind, request.body, read_value)
             return members
 
