@@ -59,7 +59,8 @@ class FunctionCommands:
         if await self._records.find(ctx.scope, target.name) is not None:
             raise already_exists(target.name)
         code = await self._code.take(members["Code"], ctx.scope)
-        record = await self._records.create(self._new_spec(target, fields, code))
+        last = await self._records.find_last_generation(ctx.scope, target.name)
+        record = await self._records.create(self._new_spec(target, fields, code, last))
         return self._answers.configuration(record)
 
     async def get(self, ctx: RequestContext, members: Members) -> Members:
@@ -146,9 +147,10 @@ class FunctionCommands:
         variables = parse_variables(members["Environment"])
         return {"sealed_environment": self._vault.seal(variables, target.scope, target.name)}
 
-    def _new_spec(self, target: Target, fields: SpecFields, code: CodeSpec) -> FunctionSpec:
+    def _new_spec(self, target: Target, fields: SpecFields, code: CodeSpec, last: int) -> FunctionSpec:
         now = self._clock.now()
-        first = int(now.timestamp() * 1_000_000)  # so that a function of the same name later has another
+        # Microseconds of the clock, so that a function that was deleted and made again is another one.
+        first = max(int(now.timestamp() * 1_000_000), last + 1)
         return FunctionSpec(
             scope=target.scope,
             name=target.name,

@@ -64,6 +64,11 @@ class FunctionRecords:
             raise missing
         return record
 
+    async def find_last_generation(self, scope: Scope, name: str) -> int:
+        """Return the generation that a deleted function of this name left behind, 0 if nothing is left of it."""
+        status = await self._documents.find(function_status_key(scope, name))
+        return parse_function_status(status.value).generation if status else 0
+
     async def create(self, spec: FunctionSpec) -> FunctionRecord:
         """Write a new function. ResourceConflict if the name is taken."""
         try:

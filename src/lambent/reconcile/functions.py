@@ -1,0 +1,219 @@
+"""Makes every spec of a function true: tree, runtime, bytecode, live, settled. Writes statuses, never a spec.
+
+One task per function with work to do; what a crash interrupts is found unsettled at the next start.
+"""
+
+import asyncio
+import uuid
+from typing import Any, Final
+
+import structlog
+
+from lambent.model.clock import Clock
+from lambent.model.documents import (
+    FUNCTION_SPECS,
+    FUNCTION_STATUSES,
+    FunctionSpec,
+    FunctionStatus,
+    function_spec_key,
+    function_status_key,
+    parse_function_key,
+    parse_function_spec,
+    parse_function_status,
+    render_function_status,
+)
+from lambent.model.errors import HostError, Refused
+from lambent.model.ids import RevisionId
+from lambent.reconcile.seams import CodeTrees, RuntimeStock, VersionArn, Visible
+from lambent.reconcile.settling import (
+    INTERNAL_ERROR,
+    INVALID_RUNTIME,
+    decide_failed,
+    decide_live,
+    decide_ready,
+    is_curable,
+    is_settled,
+)
+from lambent.store.contract import ABSENT, Conflict, Cursor, Documents, StoreError, Unavailable, Unknown, WatchLost
+
+_BLOCK: Final = 1000
+_LONGEST_PAUSE_S: Final = 30.0
+log = structlog.get_logger(__name__)
+
+
+class FunctionReconciler:
+    """Watches specs of functions and settles each. ``run`` belongs into the assembly's task group."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        trees: CodeTrees,
+        runtimes: RuntimeStock,
+        version_arn: VersionArn,
+        visible: Visible,
+        clock: Clock,
+        *,
+        at_once: int = 4,
+        retry_s: float = 300.0,
+    ) -> None:
+        self._documents = documents
+        self._trees = trees
+        self._runtimes = runtimes
+        self._version_arn = version_arn
+        self._visible = visible
+        self._clock = clock
+        self._retry_s = retry_s
+        self._room = asyncio.Semaphore(at_once)  # packages unpacked or compiled at a time; others wait for their turn
+        self._asked: dict[str, bool] = {}  # spec key of each function with a task → whether it changed meanwhile
+        self._failed: set[str] = set()  # spec keys of functions that lack something of this host
+
+    async def run(self) -> None:
+        """Settle what is unsettled now, then follow changes, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._retry_failed(group), name="retry failed functions")
+            while True:
+                cursor = await self._start_unsettled(group)
+                try:
+                    async for change in self._documents.watch(FUNCTION_SPECS, cursor):
+                        self._ask(change.key, group)
+                except WatchLost:
+                    log.warning("function_watch_lost")
+                except StoreError:
+                    log.exception("function_watch_failed")
+                    await self._clock.sleep_s(1.0)
+
+    async def reconcile_once(self, key: str, *, retry: bool = False) -> bool:
+        """Bring the function of spec ``key`` one whole way; False if there was nothing to do.
+
+        ``retry`` tries a function again that failed for want of something on this host.
+        """
+        scope, name = parse_function_key(key)
+        status_key = function_status_key(scope, name)
+        doc, status_doc = await self._documents.find(key), await self._documents.find(status_key)
+        if doc is None:
+            self._failed.discard(key)
+            return bool(await self._documents.delete(status_key))
+        spec = parse_function_spec(doc.value)
+        status = parse_function_status(status_doc.value) if status_doc else None
+        if status is not None and is_settled(spec, status) and not (retry and is_curable(status)):
+            return False
+        return await self._settle(spec, status, status_doc.rev if status_doc else None)
+
+    async def _settle(self, spec: FunctionSpec, status: FunctionStatus | None, rev: int | None) -> bool:
+        """Write the statuses that follow; False if all was said before."""
+        try:
+            await self._prepare(spec)
+        except Refused as refusal:
+            return await self._fail(spec, status, rev, INVALID_RUNTIME, str(refusal))
+        except (Unavailable, Unknown):
+            raise  # the store, not the function: try again
+        except HostError as error:
+            return await self._fail(spec, status, rev, INTERNAL_ERROR, str(error))
+        live_rev = await self._write(spec, decide_live(spec, status), rev)
+        # LastUpdateStatus turns Successful when every live view runs this spec, not before.
+        await self._visible(function_status_key(spec.scope, spec.name), live_rev)
+        version_arn = self._version_arn(spec.runtime or "", spec.scope.region)
+        await self._write(spec, decide_ready(spec, _new_revision_id(), version_arn), live_rev)
+        self._failed.discard(spec.key)
+        log.info("function_settled", function_arn=spec.arn, generation=spec.generation)
+        return True
+
+    async def _prepare(self, spec: FunctionSpec) -> None:
+        async with self._room:
+            await self._trees.ensure_tree(spec.code.digest)
+        runtime = await self._runtimes.prepare(spec.runtime or "")
+        if runtime.python is None:
+            return
+        try:
+            async with self._room:
+                await self._trees.ensure_bytecode(spec.code.digest, runtime.python)
+        except Exception:
+            # Bytecode only makes cold starts faster; a function runs without.
+            log.exception("bytecode_failed", function_arn=spec.arn)
+
+    async def _fail(
+        self, spec: FunctionSpec, status: FunctionStatus | None, rev: int | None, code: str, reason: str
+    ) -> bool:
+        self._failed.add(spec.key)
+        if (
+            status is not None
+            and is_settled(spec, status)
+            and reason in (status.state_reason, status.last_update_status_reason)
+        ):
+            return False  # tried again in vain: no new revision for old news
+        log.warning("function_failed", function_arn=spec.arn, code=code, reason=reason)
+        await self._write(spec, decide_failed(spec, status, _new_revision_id(), code=code, reason=reason), rev)
+        return True
+
+    async def _write(self, spec: FunctionSpec, status: FunctionStatus, rev: int | None) -> int:
+        key = function_status_key(spec.scope, spec.name)
+        return await self._documents.put(key, render_function_status(status), expect=ABSENT if rev is None else rev)
+
+    def _ask(self, key: str, group: asyncio.TaskGroup, *, retry: bool = False) -> None:
+        """See that a task looks at the function after this moment."""
+        if key in self._asked:
+            self._asked[key] = True
+            return
+        self._asked[key] = False
+        group.create_task(self._follow(key, retry=retry), name=f"reconcile {key}")
+
+    async def _follow(self, key: str, *, retry: bool) -> None:
+        """Reconcile one function until it is settled and nobody asked meanwhile."""
+        pause_s = 0.1
+        while True:
+            self._asked[key] = False
+            try:
+                await self.reconcile_once(key, retry=retry)
+            except Conflict:
+                continue  # somebody else wrote the status: look again
+            except Exception:
+                log.exception("reconcile_failed", key=key)
+                await self._clock.sleep_s(pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+                continue
+            if not self._asked[key]:
+                del self._asked[key]
+                return
+            retry = False
+
+    async def _retry_failed(self, group: asyncio.TaskGroup) -> None:
+        """Look again now and then whether the host has got what a function lacked."""
+        while True:
+            await self._clock.sleep_s(self._retry_s)
+            for key in sorted(self._failed):
+                self._ask(key, group, retry=True)
+
+    async def _start_unsettled(self, group: asyncio.TaskGroup) -> Cursor:
+        """Ask for every function whose status is missing, old, curable, or of a function that is gone."""
+        statuses, _ = await self._read_all(FUNCTION_STATUSES)
+        specs, cursor = await self._read_all(FUNCTION_SPECS)
+        for key, value in specs.items():
+            if _may_have_work(value, statuses.pop(key, None)):
+                self._ask(key, group, retry=True)
+        for key in statuses:
+            self._ask(key, group)
+        return cursor
+
+    async def _read_all(self, prefix: str) -> tuple[dict[str, Any], Cursor]:
+        """Return the values of all documents, each by the key of its function's spec, and where to watch from."""
+        values: dict[str, Any] = {}
+        page = await self._documents.list(prefix, limit=_BLOCK)
+        cursor = page.cursor
+        while True:
+            values.update((function_spec_key(*parse_function_key(doc.key)), doc.value) for doc in page.docs)
+            if page.next is None:
+                return values, cursor
+            page = await self._documents.list(prefix, after=page.next, limit=_BLOCK)
+
+
+def _may_have_work(spec: Any, status: Any) -> bool:
+    """Return whether the function needs a closer look; cheap, for ten thousand of them at a start."""
+    try:
+        is_same = all(spec[field] == status[field] for field in ("generation", "first_generation"))
+        return not is_same or status["state"] != "Active" or status["last_update_status"] != "Successful"
+    except (KeyError, TypeError):
+        return True
+
+
+def _new_revision_id() -> RevisionId:
+    return RevisionId(str(uuid.uuid4()))
