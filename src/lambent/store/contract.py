@@ -129,7 +129,7 @@ class QueueMessage:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write one document. The value None (JSON's null) is refused with ValueError: it means a deletion in ``Change``."""
+    """Write one document. The value None is refused with ValueError: in ``Change`` it means a deletion."""
 
     key: str
     value: Json

@@ -1,0 +1,1 @@
+"""Documents, queue and leases in one SQLite file."""

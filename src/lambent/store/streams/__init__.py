@@ -1,0 +1,1 @@
+"""Append-only streams in segment files of their own."""
