@@ -1,6 +1,6 @@
-"""What the HTTP server adds to a bare answer: uvloop + httptools answering every head (baseline H) beside ``HttpServer``.
+"""What ``HttpServer`` adds to a bare answer of uvloop + httptools (baseline H).
 
-Both run in processes of their own, one keep-alive client each in turn: A B A B …, so that drift of the machine hits both.
+Both run in processes of their own, one keep-alive client each in turn: A B A B …; drift of the machine hits both.
 CPU is the server process's own (user + system) per request; latency is the client's.
 
     python benchmarks/http_server.py [--rounds 20] [--requests 2000] [--body 0]

@@ -85,7 +85,10 @@ class Reply(Protocol):
         ...
 
     def start(self, status: int, headers: Headers) -> None:
-        """Begin an answer in chunks (to a peer of HTTP/1.0: until the connection's end)."""
+        """Begin an answer in pieces: of the length that ``headers`` give, else in chunks.
+
+        A peer of HTTP/1.0 gets what has no length until the connection's end.
+        """
         ...
 
     async def write(self, chunk: bytes) -> None:

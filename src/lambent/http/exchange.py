@@ -105,6 +105,7 @@ class Exchange:
         "_is_sent_chunked",
         "_is_sent_raw",
         "_line",
+        "_owed_bytes",
         "_request",
         "body_bytes",
         "expects_continue",
@@ -129,6 +130,7 @@ class Exchange:
         self._is_http_1_0 = is_http_1_0
         self._is_sent_chunked = False
         self._is_sent_raw = False
+        self._owed_bytes: int | None = None  # of a streamed answer of known length
         self._body_parts: list[bytes] = []
         self._gone_callbacks: list[Callable[[], None]] | None = None
         self._request: Request | None = None
@@ -256,13 +258,16 @@ class Exchange:
         """Begin an answer in chunks."""
         self._require_unanswered()
         has_body = not has_no_body(status)
-        if self._is_http_1_0 and has_body:
+        length = next((int(value) for name, value in headers if name.lower() == "content-length"), None)
+        is_chunked = has_body and not self._is_http_1_0 and length is None
+        if has_body and not is_chunked and length is None:
             self.is_kept_alive = False  # HTTP/1.0 knows no chunks: the connection's end is the body's end
-        framing = "transfer-encoding: chunked\r\n" if has_body and not self._is_http_1_0 else ""
+        framing = "transfer-encoding: chunked\r\n" if is_chunked else ""
         head = render_head(status, headers, framing, is_kept_alive=self.is_kept_alive)
         self.is_started = True
-        self._is_sent_chunked = framing != "" and self.head.method != "HEAD"
-        self._is_sent_raw = has_body and self._is_http_1_0 and self.head.method != "HEAD"
+        self._owed_bytes = length
+        self._is_sent_chunked = is_chunked and self.head.method != "HEAD"
+        self._is_sent_raw = has_body and not is_chunked and self.head.method != "HEAD"
         self._line.write(head)
 
     async def write(self, chunk: bytes) -> None:
@@ -272,6 +277,10 @@ class Exchange:
         if chunk and self._is_sent_chunked:
             self._line.write(b"%x\r\n" % len(chunk), chunk, b"\r\n")
         elif chunk and self._is_sent_raw:
+            if self._owed_bytes is not None:
+                self._owed_bytes -= len(chunk)
+                if self._owed_bytes < 0:
+                    raise RuntimeError("an answer is longer than its content-length")
             self._line.write(chunk)
         await self._line.drain()
 
@@ -281,6 +290,9 @@ class Exchange:
             raise RuntimeError("finish outside of an answer in chunks")
         if self._is_sent_chunked:
             self._line.write(render_trailers(trailers))
+        if self._is_sent_raw and self._owed_bytes:
+            self.fail()  # the peer would wait for the rest
+            return
         self._stop_reading_early()
         self._end()
 

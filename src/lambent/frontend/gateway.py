@@ -1,0 +1,199 @@
+"""One port for all: from a request to the service, the operation and its command, and back.
+
+Order for every request: Origin and Host, size, signature, operation, members, command. The invoke path leaves after
+the first step through a door of its own.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from lambent.frontend.answers import (
+    Answers,
+    UnknownOperation,
+    body_length,
+    new_request_id,
+    parse_request_id,
+    request_too_large,
+)
+from lambent.frontend.calls import Calls
+from lambent.frontend.invoke import OFF_LOOP_BYTES, InvokeDoor, is_invoke
+from lambent.frontend.seams import DecideOrigin, Identity, OpenCode, Service, Services, Verify
+from lambent.frontend.service_names import find_service
+from lambent.http.application import BodyPlan, HttpRefusal, Reply, Request, RequestHead
+from lambent.model.errors import CallerError, NotImplementedYet
+from lambent.model.ids import RequestId, Scope
+from lambent.model.requests import Members, RequestContext
+from lambent.wire.bodies import write_json
+from lambent.wire.message import WireRequest
+from lambent.wire.service import OperationRoute, ServiceCodec
+
+# Recorded from AWS: CreateFunction; the others that carry a package, assumed alike.
+PACKAGE_LIMIT_BYTES: Final = 70_167_211
+REQUEST_LIMIT_BYTES: Final = 8 * 1024 * 1024  # assumed, for everything else
+_PACKAGED: Final = ("CreateFunction", "UpdateFunctionCode", "PublishLayerVersion")
+_OWN_PREFIX: Final = "/_lambent/"
+_CODE_PREFIX: Final = "/_lambent/code/"
+# What S3, which serves these URLs on AWS, answers to a signed URL that is forged or too old.
+_CODE_DENIED: Final = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n'
+    b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+)
+
+
+class Gateway:
+    """The application behind the port. ``inside`` is for the endpoint in sandboxes: health and readiness are absent.
+
+    ``verify`` is asked for every request to a service; whether it believes an unsigned one is its own matter.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        invoke_door: InvokeDoor,
+        *,
+        decide_origin: DecideOrigin,
+        verify: Verify,
+        answers: Answers,
+        calls: Calls,
+        open_code: OpenCode,
+        is_ready: Callable[[], bool],
+        scheme: str = "http",
+        inside: bool = False,
+    ) -> None:
+        self._services, self._invoke_door = services, invoke_door
+        self._decide_origin, self._verify = decide_origin, verify
+        self._answers, self._calls = answers, calls
+        self._open_code, self._is_ready = open_code, is_ready
+        self._scheme, self._inside = scheme, inside
+
+    # -- Application
+
+    def plan_body(self, head: RequestHead) -> BodyPlan:
+        """Refuse a foreign origin and a body that is too large, before any of it is read."""
+        if (reason := self._decide_origin(head)) is not None:
+            headers = (("content-type", "application/json"), ("x-amzn-errortype", "AccessDeniedException"))
+            raise HttpRefusal(403, headers, write_json({"message": reason}))
+        if is_invoke(head):
+            return self._invoke_door.plan_body(head)
+        length = body_length(head)
+        if length is not None and length <= OFF_LOOP_BYTES:
+            return BodyPlan(OFF_LOOP_BYTES)
+        return self._plan_large(head)
+
+    def handle(self, request: Request, reply: Reply) -> Coroutine[None, None, None] | None:
+        """Answer ``request``; to a service, in a task that outlives its caller and its connection."""
+        head = request.head
+        if head.path.startswith(_OWN_PREFIX):
+            return self._handle_own(head, reply)
+        try:
+            request_id = parse_request_id(head)
+        except CallerError as error:
+            self._answers.send_error(reply, new_request_id(), error, self._codec_for(head))
+            return None
+        if is_invoke(head):
+            self._calls.start(self._invoke_door.answer(request, reply, request_id), f"invoke {request_id}")
+        else:
+            self._calls.start(self._answer(request, reply, request_id), f"request {request_id}")
+        return None
+
+    # -- our own paths
+
+    def _handle_own(self, head: RequestHead, reply: Reply) -> Coroutine[None, None, None] | None:
+        if head.path.startswith(_CODE_PREFIX) and head.method in ("GET", "HEAD"):
+            return self._send_code(head, reply)
+        if self._inside or head.method not in ("GET", "HEAD"):
+            self._answers.send_json(reply, 404, {"message": "not found"})
+        elif head.path == "/_lambent/health":
+            self._answers.send_json(reply, 200, {"status": "ok"})
+        elif head.path == "/_lambent/ready":
+            is_ready = self._is_ready()
+            self._answers.send_json(reply, 200 if is_ready else 503, {"ready": is_ready})
+        else:
+            self._answers.send_json(reply, 404, {"message": "not found"})
+        return None
+
+    async def _send_code(self, head: RequestHead, reply: Reply) -> None:
+        download = await self._open_code(head.path.removeprefix(_CODE_PREFIX), head.query)
+        if download is None:
+            reply.send(403, (("content-type", "application/xml"),), _CODE_DENIED)
+            return
+        headers = (("content-type", "application/zip"), ("content-length", str(download.zip_bytes)))
+        reply.start(200, headers)
+        async for chunk in download.chunks:
+            if reply.is_gone:
+                return
+            await reply.write(chunk)
+        reply.finish()
+
+    # -- services
+
+    def _plan_large(self, head: RequestHead) -> BodyPlan:
+        service = self._services.get(find_service(head) or "")
+        route = None if service is None else service.codec.route(_wired(head))
+        name = "" if route is None else route.codec.name
+        limit = PACKAGE_LIMIT_BYTES if name in _PACKAGED else REQUEST_LIMIT_BYTES
+        error = request_too_large(limit, name or "requested")
+        return BodyPlan(limit, too_large=self._answers.refusal(error, None if service is None else service.codec))
+
+    def _codec_for(self, head: RequestHead) -> ServiceCodec | None:
+        service = self._services.get(find_service(head) or "")
+        return None if service is None else service.codec
+
+    async def _answer(self, request: Request, reply: Reply, request_id: RequestId) -> None:
+        name = find_service(request.head)
+        if name is None:
+            self._answers.send_unknown_path(reply, request_id)
+            return
+        service = self._services.get(name)
+        try:
+            if len(request.body) > OFF_LOOP_BYTES:
+                identity = await asyncio.to_thread(self._verify, request.head, request.body)
+            else:
+                identity = self._verify(request.head, request.body)
+            if service is None:
+                raise NotImplementedYet(name)
+        except Exception as error:  # noqa: BLE001  the edge of one unit of work: every failure becomes this caller's answer
+            self._answers.send_error(reply, request_id, error, None if service is None else service.codec)
+            return
+        await self._answer_service(request, reply, request_id, identity=identity, service=service)
+
+    async def _answer_service(
+        self, request: Request, reply: Reply, request_id: RequestId, *, identity: Identity, service: Service
+    ) -> None:
+        wired = _wired(request.head, request.body)
+        route = service.codec.route(wired)
+        if route is None and request.head.header("x-amz-target") is None:
+            self._answers.send_unknown_path(reply, request_id)
+            return
+        try:
+            if route is None:
+                raise UnknownOperation
+            context = self._context(request.head, identity, request_id)
+            result = await self._run(route, wired, context, service=service)
+            response = route.codec.render(result)
+        except Exception as error:  # noqa: BLE001  the edge of one unit of work: every failure becomes this caller's answer
+            self._answers.send_error(reply, request_id, error, service.codec if route is None else route.codec)
+        else:
+            self._answers.send(reply, request_id, response)
+
+    async def _run(
+        self, route: OperationRoute, wired: WireRequest, context: RequestContext, *, service: Service
+    ) -> Members:
+        command = service.commands.get(route.codec.name)
+        if command is None:
+            raise NotImplementedYet(route.codec.name)
+        if len(wired.body) > OFF_LOOP_BYTES:
+            members = await asyncio.to_thread(route.codec.parse, wired, route.labels)
+        else:
+            members = route.codec.parse(wired, route.labels)
+        return await command(context, members)
+
+    def _context(self, head: RequestHead, identity: Identity, request_id: RequestId) -> RequestContext:
+        scope = Scope(identity.caller.account_id, identity.region)
+        endpoint = f"{self._scheme}://{head.header('host') or ''}"
+        return RequestContext(scope, request_id, identity.caller, endpoint)
+
+
+def _wired(head: RequestHead, body: bytes = b"") -> WireRequest:
+    return WireRequest(head.method, head.path, head.query, head.headers, body)
