@@ -1,0 +1,102 @@
+"""/var/lang and /var/runtime for Node.js. Blocking; runs in a thread."""
+
+import json
+import platform
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, Final
+
+from lambent.model.ids import TreeName
+from lambent.runtimes.commands import CommandFailed, Progress, Stop, run_command
+from lambent.runtimes.installers import Installers
+from lambent.runtimes.interpreters import Interpreter
+from lambent.runtimes.trees import copy_files, ensure_tree, name_tree
+
+_LAYOUT: Final = "1"
+_CHECK_LIMIT_S: Final = 20.0
+_MACHINES: Final = {"x86_64": "x64", "aarch64": "arm64"}
+
+
+def build_node_interpreter(
+    root: Path, major: str, found: Interpreter | None, installers: Installers, progress: Progress, stop: Stop
+) -> TreeName:
+    """Return the tree for /var/lang with ``bin/node``: the host's, or else the pinned one from npm."""
+    if found is None:
+        return _install_node(root, major, installers, progress, stop)
+    status = found.executable.stat()
+    name = name_tree(f"nodejs{major}", _LAYOUT, str(found.executable), f"{status.st_size} {status.st_mtime_ns}")
+
+    def fill(tree: Path) -> None:
+        (tree / "lib").mkdir()
+        (tree / "bin").mkdir()
+        if found.is_of_the_system:
+            (tree / "bin" / "node").symlink_to(found.executable)
+        else:
+            copy_files([(found.executable, tree / "bin" / "node")])
+        _check(tree, major, stop)
+
+    ensure_tree(root, name, fill)
+    return name
+
+
+def build_node_runtime(root: Path, major: str, installers: Installers, progress: Progress, stop: Stop) -> TreeName:
+    """Return the tree for /var/runtime: our runtime client and AWS's SDK."""
+    package = files("lambent.runtimes")
+    start = package.joinpath("start.sh").read_text()
+    sources = sorted(
+        (each for each in package.joinpath("node", "client").iterdir() if each.is_file()), key=lambda each: each.name
+    )
+    # The SDK supports a version of Node.js for about eight months after its end: 18 keeps the last one that took it.
+    lock_text = package.joinpath("node", "sdk-18.json" if major == "18" else "sdk.json").read_text()
+    inputs = [part for each in sources for part in (each.name, each.read_text())]
+    name = name_tree("runtime-nodejs", _LAYOUT, start, lock_text, *inputs)
+
+    def fill(tree: Path) -> None:
+        progress(f"nodejs{major}: installing the AWS SDK")
+        lock = json.loads(lock_text)
+        installers.install_node({"dependencies": lock["packages"][""]["dependencies"]}, lock, tree, stop)
+        (tree / "bootstrap").write_text(start)
+        (tree / "bootstrap").chmod(0o755)
+        for each in sources:
+            with as_file(each) as path:
+                copy_files([(path, tree / each.name)])
+
+    ensure_tree(root, name, fill)
+    return name
+
+
+def _install_node(root: Path, major: str, installers: Installers, progress: Progress, stop: Stop) -> TreeName:
+    pins: dict[str, Any] = json.loads(files("lambent.runtimes").joinpath("node", "interpreters.json").read_text())
+    pin = pins[major].get(_MACHINES.get(platform.machine(), ""))
+    if pin is None:
+        raise CommandFailed(f"npm has no Node.js {major} for {platform.machine()}")
+    package, version = pin["package"], pin["version"]
+    name = name_tree(f"nodejs{major}", _LAYOUT, json.dumps(pin))
+    manifest = {"dependencies": {package: version}}
+    lock = {
+        "name": "node", "lockfileVersion": 3, "requires": True,
+        "packages": {
+            "": {"dependencies": {package: version}},
+            f"node_modules/{package}": {"version": version, "integrity": pin["integrity"]},
+        },
+    }  # fmt: skip
+
+    def fill(tree: Path) -> None:
+        progress(f"nodejs{major}: installing Node.js {version}")
+        installers.install_node(manifest, lock, tree, stop)
+        (tree / "bin").mkdir()
+        (tree / "lib").mkdir()
+        (tree / "node_modules" / package / "bin" / "node").rename(tree / "bin" / "node")
+        shutil.rmtree(tree / "node_modules")
+        _check(tree, major, stop)
+
+    ensure_tree(root, name, fill)
+    return name
+
+
+def _check(tree: Path, major: str, stop: Stop) -> None:
+    argv = [str(tree / "bin" / "node"), "-p", "process.versions.node.split('.')[0]"]
+    said = run_command(argv, {}, cwd=Path("/"), limit_s=_CHECK_LIMIT_S, stop=stop)
+    if said.strip() != major:
+        raise CommandFailed(f"node says it is {said.strip()}, not {major}")

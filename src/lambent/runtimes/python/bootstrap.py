@@ -1,0 +1,54 @@
+"""Started inside the sandbox as /var/runtime/bootstrap.py: AWS's module search path, then AWS's own runtime client."""
+
+import os
+import sys
+
+environ = os.environ  # environ: this is the function's own process
+
+
+def set_search_path(task_root: str, runtime_dir: str) -> None:
+    """Put the function's code first, then layers, then what the runtime brings, then the standard library."""
+    # Developer guide, "Layers for Python Lambda functions": both folders of /opt are searched.
+    layers = ["/opt/python/lib/python{}.{}/site-packages".format(*sys.version_info[:2]), "/opt/python"]
+    first = [task_root, *layers, runtime_dir]
+    sys.path[:] = first + [path for path in sys.path if path not in first]
+    # Recorded from AWS: PYTHONPATH=/var/runtime, for programs that the function starts.
+    environ.setdefault("PYTHONPATH", runtime_dir)
+
+
+def use_prepared_bytecode(task_root: str) -> None:
+    """Take the bytecode of the function's own files from where Lambent compiled it, all other from beside the source.
+
+    ``PYTHONPYCACHEPREFIX`` names the place. The interpreter's own use of it would hide the bytecode of the standard
+    library and of this folder, and the function would see the variable.
+    """
+    prefix = sys.pycache_prefix
+    if not prefix or not os.path.isdir(prefix + "/var/task"):
+        return  # the function's own setting
+    sys.pycache_prefix = None
+    del environ["PYTHONPYCACHEPREFIX"]
+    importer = vars(sys.modules["_frozen_importlib_external"])  # import looks the function up there, by this name
+    beside = importer["cache_from_source"]
+    tag = f".{sys.implementation.cache_tag}.pyc"
+
+    def cache_from_source(path: object, *args: object, **options: object) -> object:
+        if isinstance(path, str) and path.startswith(task_root + "/") and path.endswith(".py"):
+            return prefix + "/var/task" + path[len(task_root) : -3] + tag
+        return beside(path, *args, **options)
+
+    importer["cache_from_source"] = cache_from_source
+
+
+def main() -> None:
+    """Serve the function named by ``_HANDLER`` until the sandbox ends."""
+    task_root = environ["LAMBDA_TASK_ROOT"]
+    use_prepared_bytecode(task_root)
+    # Before the function's own folder is searched: a client or a simplejson that it packed must not replace these.
+    from awslambdaric.__main__ import main as serve  # type: ignore[import-not-found]
+
+    set_search_path(task_root, environ["LAMBDA_RUNTIME_DIR"])
+    serve([sys.argv[0], environ["_HANDLER"]])
+
+
+if __name__ == "__main__":
+    main()
