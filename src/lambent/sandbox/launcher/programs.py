@@ -103,22 +103,24 @@ class Program:
 
     def look_for_start(self, bubblewrap: os.stat_result) -> bool:
         """Whether the program proper runs by now: the mounts are done and its executable is no longer bubblewrap's."""
-        if self.has_started or not self.init:
+        if self.has_started or not self.find_program():
             return self.has_started
         try:
-            children = kernel.read_file(f"/proc/{self.init}/task/{self.init}/children").split()
-            if not children:
-                return False
-            pid = int(children[0])
-            descriptor = os.pidfd_open(pid)
-            executable = os.stat(f"/proc/{pid}/exe")
-        except (OSError, ValueError):
+            executable = os.stat(f"/proc/{self.pid}/exe")
+        except OSError:
             return False
-        if (executable.st_dev, executable.st_ino) == (bubblewrap.st_dev, bubblewrap.st_ino):
-            os.close(descriptor)
-            return False
-        self.pid, self._program_fd, self.has_started = pid, descriptor, True
-        return True
+        self.has_started = (executable.st_dev, executable.st_ino) != (bubblewrap.st_dev, bubblewrap.st_ino)
+        return self.has_started
+
+    def find_program(self) -> bool:
+        """Whether init has forked the program proper, whose exit status only a descriptor opened in time can tell."""
+        if self._program_fd < 0 and self.init:
+            with contextlib.suppress(OSError):
+                children = kernel.read_file(f"/proc/{self.init}/task/{self.init}/children").split()
+                if children:
+                    self._program_fd = os.pidfd_open(int(children[0]))
+                    self.pid = int(children[0])
+        return self._program_fd >= 0
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the program proper."""

@@ -19,6 +19,7 @@ from lambent.sandbox.launcher.programs import (
 )
 
 _FREEZE_LIMIT_S: Final = 1.0
+_SPIN_S: Final = 0.002
 _ASSIGNABLE: Final = ("code", "layers", "bytecode")
 # bubblewrap's monitor and the namespace's init are in the cgroup and under the kuid, too.
 _OWN_PROCESSES: Final = 2
@@ -247,6 +248,10 @@ class Sandbox:
 
     def _mounts_are_made(self, program: Program) -> None:
         self._loop.unwatch(program.gate.fileno())
+        # The fork of the program follows at once: worth a short spin, or a program that ends at once is never seen.
+        end_mono_s = time.monotonic() + _SPIN_S
+        while not program.find_program() and time.monotonic() < end_mono_s:
+            pass
         self._loop.poll(lambda: self._look_for_start(program))
 
     def _look_for_start(self, program: Program) -> bool:

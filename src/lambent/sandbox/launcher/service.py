@@ -192,12 +192,12 @@ class Service:
     def _catch_signals(self) -> None:
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
 
         def woken() -> None:
             numbers = os.read(reader, 4096)
-            if {signal.SIGTERM, signal.SIGINT} & set(numbers) and not self._stopping_mono_s:
+            if signal.SIGTERM in numbers and not self._stopping_mono_s:
                 self._stop()
             self._reap()
 
