@@ -33,7 +33,8 @@ class FileBlobs:
     def __init__(self, folder: Path) -> None:
         self._folder, self._uploads = folder, folder / "tmp"
         self._threads = ThreadPoolExecutor(_THREADS, "lambent-blobs")
-        self._uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in (folder, self._uploads):
+            made.mkdir(mode=0o700, exist_ok=True)
         _sweep(self._uploads)
         sync_folder(folder)
 
