@@ -118,7 +118,8 @@ class InvocationRun:
             max_memory_mib=min(max_memory_mib, version.memory_mib),
             init_duration_ms=init_duration_ms,
             status=status,
-            error_type=crash_type or (answer.error_type if answer else None),
+            # Recorded from AWS: REPORT names an Error Type for "Status: error", none for "Status: timeout".
+            error_type=None if status is Status.TIMEOUT else crash_type or (answer.error_type if answer else None),
             is_function_error=answer is not None and answer.error_type is not None,
             trace_header=call.trace_header,
             tenant_id=call.tenant_id,

@@ -1,0 +1,133 @@
+"""How many invocations may run at once: an account's pool and reserved shares of it, counted in memory.
+
+The seam for many workers: they will lend blocks of slots to each other, and ``lease`` stays as it is.
+"""
+
+from types import TracebackType
+from typing import Protocol
+
+from lambent.model.errors import Throttled, ThrottleReason
+from lambent.model.functions import FunctionVersion
+from lambent.model.ids import Scope
+from lambent.model.invocations import InvokeCall
+
+
+class Settling(Protocol):
+    """What a lease follows: an environment that may be busy after its caller has the answer."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no invocation is in it."""
+        ...
+
+    def when_settled(self, callback: "Lease") -> None:
+        """Call ``callback`` when the invocation in it is over."""
+        ...
+
+
+def decide_throttle(
+    *, in_flight: int, reserved: int | None, unreserved_in_flight: int, unreserved_limit: int
+) -> ThrottleReason | None:
+    """Return why one more invocation is refused, or None. ``in_flight`` are the function's own."""
+    # Developer guide, "Understanding Lambda function scaling": a reserved share is both a guarantee and a limit; the
+    # other functions share what no function reserves.
+    if reserved is not None:
+        return ThrottleReason.RESERVED_CONCURRENT if in_flight >= reserved else None
+    return ThrottleReason.CONCURRENT if unreserved_in_flight >= unreserved_limit else None
+
+
+class _Function:
+    __slots__ = ("in_flight", "reserved")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.reserved: int | None = None
+
+
+class _Account:
+    __slots__ = ("functions", "reserved", "unreserved_in_flight")
+
+    def __init__(self) -> None:
+        self.functions: dict[str, _Function] = {}
+        self.reserved = 0
+        self.unreserved_in_flight = 0
+
+    def function(self, name: str) -> _Function:
+        return self.functions.get(name) or self.functions.setdefault(name, _Function())
+
+
+class Lease:
+    """The right to run one invocation now; ``with`` gives it back, at the latest when what it follows is settled."""
+
+    __slots__ = ("_account", "_followed", "_function", "_is_reserved")
+
+    def __init__(self, account: _Account, function: _Function) -> None:
+        self._account = account
+        self._function = function
+        self._is_reserved = function.reserved is not None
+        self._followed: Settling | None = None
+        function.in_flight += 1
+        account.unreserved_in_flight += not self._is_reserved
+
+    def follow(self, environment: Settling) -> None:
+        """Keep the lease until ``environment`` is settled: the function may run on after the caller's answer."""
+        self._followed = environment
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        followed = self._followed
+        if followed is None or followed.is_settled:
+            self()
+        else:
+            followed.when_settled(self)
+
+    def __call__(self) -> None:
+        """Give it back."""
+        self._function.in_flight -= 1
+        self._account.unreserved_in_flight -= not self._is_reserved
+
+
+class Concurrency:
+    """The counters of every account and region. ``account_limit`` is AWS's ConcurrentExecutions."""
+
+    def __init__(self, account_limit: int = 1000) -> None:
+        self._account_limit = account_limit
+        self._accounts: dict[tuple[str, str], _Account] = {}
+
+    def lease(self, version: FunctionVersion, call: InvokeCall) -> Lease:
+        """Return a lease for one invocation of ``version``, counted from now. Raises Throttled with AWS's reason."""
+        account = self._account(version.scope)
+        function = account.function(version.name)
+        if version.reserved_concurrency != function.reserved:
+            self._reserve(account, function, version.reserved_concurrency)
+        reason = decide_throttle(
+            in_flight=function.in_flight,
+            reserved=function.reserved,
+            unreserved_in_flight=account.unreserved_in_flight,
+            unreserved_limit=self._account_limit - account.reserved,
+        )
+        if reason is not None:
+            raise Throttled(reason)
+        return Lease(account, function)
+
+    def reserve(self, scope: Scope, name: str, amount: int | None) -> None:
+        """Set or take away a function's reserved share; what runs goes on."""
+        account = self._account(scope)
+        self._reserve(account, account.function(name), amount)
+
+    def in_flight(self, scope: Scope) -> int:
+        """Return how many invocations run in an account and region now."""
+        return sum(function.in_flight for function in self._account(scope).functions.values())
+
+    def _account(self, scope: Scope) -> _Account:
+        key = (scope.account_id, scope.region)
+        return self._accounts.get(key) or self._accounts.setdefault(key, _Account())
+
+    @staticmethod
+    def _reserve(account: _Account, function: _Function, amount: int | None) -> None:
+        account.reserved += (amount or 0) - (function.reserved or 0)
+        function.reserved = amount

@@ -1,0 +1,191 @@
+"""The functions that can be invoked, in memory, kept fresh by the store's change notices.
+
+Documents are kept as JSON and parsed when a function is first invoked: thousands of them cost bytes, not time. The
+snapshot that serves is the status's ``live``: the old one while an update is under way, and after it failed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from lambent.model.clock import Clock
+from lambent.model.documents import (
+    FUNCTION_SPECS,
+    FUNCTION_STATUSES,
+    FunctionSpec,
+    function_version,
+    joined_status,
+    live_spec,
+    parse_function_key,
+    parse_function_spec,
+    parse_function_status,
+)
+from lambent.model.errors import HostError, ResourceConflict
+from lambent.model.functions import LATEST, FunctionVersion
+from lambent.model.ids import FunctionArn
+from lambent.model.invocations import Target
+from lambent.model.names import function_not_found
+from lambent.store.contract import Cursor, Documents, StoreError, WatchLost
+
+RETRY_S: Final = 0.5
+
+log = structlog.get_logger(__name__)
+
+_Name = tuple[str, str, str]  # account, region, function
+Variables = tuple[tuple[str, str], ...]
+OnReplaced = Callable[[FunctionArn, int | None], None]
+
+
+class FunctionView:
+    """What is invocable now. ``load``, then ``run`` in an owner's task; ``resolve`` reads memory only.
+
+    ``open_variables`` gives a function's environment variables in clear text; ``on_replaced`` hears of a version ARN
+    whose snapshots are outdated, but for one generation (None: all of them).
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        clock: Clock,
+        open_variables: Callable[[FunctionSpec], Variables],
+        on_replaced: OnReplaced,
+    ) -> None:
+        self._documents = documents
+        self._clock = clock
+        self._open_variables = open_variables
+        self._on_replaced = on_replaced
+        self._values: dict[str, bytes] = {}
+        self._revs: dict[str, int] = {}
+        self._versions: dict[_Name, FunctionVersion] = {}
+        self._waiters: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
+        self._cursors: dict[str, Cursor] = {}
+
+    def resolve(self, target: Target) -> FunctionVersion:
+        """Return the version that ``target`` names at this moment. Reads memory only.
+
+        A snapshot: later updates do not change it. No qualifier means ``$LATEST``.
+        Raises ResourceNotFound, ResourceConflict while it is Pending or Failed, with AWS's message for each.
+        """
+        if target.qualifier is None or target.qualifier == LATEST:
+            scope = target.scope
+            name = (scope.account_id, scope.region, target.name)
+            return self._versions.get(name) or self._load_version(name, target)
+        # Versions and aliases are looked up here; until they can be published, none exists.
+        raise function_not_found(target)
+
+    async def load(self) -> None:
+        """Read every function's documents; returns when ``resolve`` answers for all that is stored."""
+        for prefix in (FUNCTION_SPECS, FUNCTION_STATUSES):
+            self._cursors[prefix] = await self._list(prefix)
+
+    async def run(self) -> None:
+        """Follow the store until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for prefix in (FUNCTION_SPECS, FUNCTION_STATUSES):
+                group.create_task(self._follow(prefix), name=f"view of {prefix}")
+
+    async def applied(self, key: str, rev: int) -> None:
+        """Return once this view is at ``rev`` of ``key`` or beyond; at once for documents it does not follow."""
+        if not key.startswith((FUNCTION_SPECS, FUNCTION_STATUSES)) or self._revs.get(key, 0) >= rev:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(key, []).append((rev, waiter))
+        await waiter
+
+    # --- resolving
+
+    def _load_version(self, name: _Name, target: Target) -> FunctionVersion:
+        key = "/".join(name)
+        if (stored := self._values.get(FUNCTION_SPECS + key)) is None:
+            # Recorded from AWS: without a qualifier, Invoke reports the name with ":$LATEST".
+            raise function_not_found(Target(target.scope, target.name, LATEST))
+        spec = parse_function_spec(msgspec.json.decode(stored))
+        status = None
+        if (stored := self._values.get(FUNCTION_STATUSES + key)) is not None:
+            status = parse_function_status(msgspec.json.decode(stored))
+        live = live_spec(spec, status)
+        if live is None:
+            # Developer guide, "Troubleshooting invocation": this text; that Failed reads alike is assumed.
+            raise ResourceConflict(
+                "The operation cannot be performed at this time. The function is currently in the following state: "
+                f"{joined_status(spec, status).state}"
+            )
+        version = function_version(live, self._open_variables(live))
+        self._versions[name] = version
+        return version
+
+    # --- following
+
+    async def _list(self, prefix: str) -> Cursor:
+        page = await self._documents.list(prefix)
+        cursor, seen = page.cursor, set[str]()
+        while True:
+            for doc in page.docs:
+                seen.add(doc.key)
+                self._apply(doc.key, doc.rev, doc.value)
+            if page.next is None:
+                break
+            page = await self._documents.list(prefix, after=page.next)
+        for key in [key for key in self._values if key.startswith(prefix) and key not in seen]:
+            self._apply(key, self._revs[key], None)
+        return cursor
+
+    async def _follow(self, prefix: str) -> None:
+        while True:
+            try:
+                if prefix not in self._cursors:
+                    self._cursors[prefix] = await self._list(prefix)
+                async for change in self._documents.watch(prefix, self._cursors[prefix]):
+                    self._apply(change.key, change.rev, change.value)
+            except WatchLost:
+                log.info("watch_lost", prefix=prefix)
+            except StoreError as error:
+                log.warning("watch_failed", prefix=prefix, reason=str(error))
+                await self._clock.sleep_s(RETRY_S)
+            self._cursors.pop(prefix, None)  # a watch that ended says not how far it came: list again
+
+    def _apply(self, key: str, rev: int, value: Any) -> None:
+        if rev < self._revs.get(key, 0):
+            return
+        self._revs[key] = rev
+        if value is None:
+            self._values.pop(key, None)
+        else:
+            self._values[key] = msgspec.json.encode(value)
+        try:
+            self._refresh(key)
+        except HostError as error:  # a damaged document must not take the others with it
+            log.error("document_unreadable", key=key, reason=str(error))
+        self._wake(key, rev)
+
+    def _refresh(self, key: str) -> None:
+        """Drop the version that ``key`` speaks of, if it was invoked, and say which generation may go on."""
+        scope, function = parse_function_key(key)
+        name = (scope.account_id, scope.region, function)
+        if (old := self._versions.pop(name, None)) is None:
+            return
+        target = Target(scope, function)
+        try:
+            new = self._load_version(name, target)
+        except (ResourceConflict, type(function_not_found(target))):
+            self._on_replaced(old.arn, None)
+            return
+        except HostError:
+            self._on_replaced(old.arn, None)
+            raise
+        if new.generation != old.generation:
+            self._on_replaced(old.arn, new.generation)
+
+    def _wake(self, key: str, rev: int) -> None:
+        waiting = self._waiters.pop(key, None)
+        if not waiting:
+            return
+        still = [(wanted, waiter) for wanted, waiter in waiting if wanted > rev and not waiter.done()]
+        if still:
+            self._waiters[key] = still
+        for wanted, waiter in waiting:
+            if wanted <= rev and not waiter.done():
+                waiter.set_result(None)
