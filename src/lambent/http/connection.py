@@ -172,6 +172,7 @@ class Connection(asyncio.Protocol):
         queue = tuple(self._queue)
         self._queue.clear()
         for exchange in queue:
+            exchange.abandon(IncompleteBody("the peer hung up"))
             exchange.peer_gone()
         self._owner.connection_closed(self)
 

@@ -216,7 +216,6 @@ class Exchange:
     def peer_gone(self) -> None:
         """The peer hung up: tell whoever asked to know."""
         callbacks, self._gone_callbacks = self._gone_callbacks, None
-        self.abandon(IncompleteBody("the peer hung up"))
         for callback in callbacks or ():
             try:
                 callback()
