@@ -9,6 +9,7 @@ from typing import Any, Final
 from lambent.control.quotas import MEMORY_LIMIT_MIB, SNAPSTART_RUNTIMES, TIMEOUT_LIMIT_S
 from lambent.control.seams import RuntimeRules
 from lambent.model.clock import Clock
+from lambent.model.documents import FunctionSpec
 from lambent.model.errors import InvalidParameterValue, ValidationError
 from lambent.model.functions import LogSettings
 from lambent.model.requests import Members
@@ -50,12 +51,12 @@ class ConfigurationRules:
         _require_snapstart(runtime, fields)
         return {**fields, "architectures": self.parse_architectures(members)}
 
-    def parse_update(self, members: Members, runtime: str | None, log: LogSettings, name: str) -> SpecFields:
-        """Return the fields that an update changes in a function that has ``runtime`` and ``log`` now."""
-        wanted = members.get("Runtime") or runtime
-        self.require_updatable(wanted)
-        fields = _parse_fields(members, log, name)
-        _require_snapstart(wanted, fields)
+    def parse_update(self, members: Members, spec: FunctionSpec) -> SpecFields:
+        """Return the fields that an update changes in ``spec``."""
+        runtime = members.get("Runtime") or spec.runtime
+        self.require_updatable(runtime)
+        fields = _parse_fields(members, spec.log, spec.name)
+        _require_snapstart(runtime, {"snapstart_apply_on": spec.snapstart_apply_on, **fields})
         return fields
 
     def require_updatable(self, runtime: str | None) -> None:

@@ -102,10 +102,9 @@ class FunctionCommands:
         sealed = self._seal(members, target)
 
         def decide(current: FunctionRecord) -> FunctionSpec:
-            spec = current.spec
-            fields = self._rules.parse_update(members, spec.runtime, spec.log, spec.name)
+            fields = self._rules.parse_update(members, current.spec)
             require_updatable(current, members.get("RevisionId"))
-            return self._next_spec(spec, fields | sealed)
+            return self._next_spec(current.spec, fields | sealed)
 
         missing = function_not_found(target)
         return self._answers.configuration(await self._records.change(ctx.scope, target.name, missing, decide))

@@ -5,6 +5,8 @@ One task per function with work to do; what a crash interrupts is found unsettle
 
 import asyncio
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
@@ -22,9 +24,9 @@ from lambent.model.documents import (
     parse_function_status,
     render_function_status,
 )
-from lambent.model.errors import HostError, Refused
+from lambent.model.errors import HostError
 from lambent.model.ids import RevisionId
-from lambent.reconcile.seams import CodeTrees, RuntimeStock, VersionArn, Visible
+from lambent.reconcile.seams import CodeTrees, PreparedRuntime, RuntimeStock, Visible
 from lambent.reconcile.settling import (
     INTERNAL_ERROR,
     INVALID_RUNTIME,
@@ -33,6 +35,7 @@ from lambent.reconcile.settling import (
     decide_ready,
     is_curable,
     is_settled,
+    says,
 )
 from lambent.store.contract import ABSENT, Conflict, Cursor, Documents, StoreError, Unavailable, Unknown, WatchLost
 
@@ -49,7 +52,6 @@ class FunctionReconciler:
         documents: Documents,
         trees: CodeTrees,
         runtimes: RuntimeStock,
-        version_arn: VersionArn,
         visible: Visible,
         clock: Clock,
         *,
@@ -59,7 +61,6 @@ class FunctionReconciler:
         self._documents = documents
         self._trees = trees
         self._runtimes = runtimes
-        self._version_arn = version_arn
         self._visible = visible
         self._clock = clock
         self._retry_s = retry_s
@@ -102,47 +103,42 @@ class FunctionReconciler:
     async def _settle(self, spec: FunctionSpec, status: FunctionStatus | None, rev: int | None) -> bool:
         """Write the statuses that follow; False if all was said before."""
         try:
-            await self._prepare(spec)
-        except Refused as refusal:
-            return await self._fail(spec, status, rev, INVALID_RUNTIME, str(refusal))
-        except (Unavailable, Unknown):
-            raise  # the store, not the function: try again
-        except HostError as error:
-            return await self._fail(spec, status, rev, INTERNAL_ERROR, str(error))
+            runtime = await self._prepare(spec)
+        except _SetupFailed as failure:
+            return await self._fail(spec, status, rev, failure)
         live_rev = await self._write(spec, decide_live(spec, status), rev)
         # LastUpdateStatus turns Successful when every live view runs this spec, not before.
         await self._visible(function_status_key(spec.scope, spec.name), live_rev)
-        version_arn = self._version_arn(spec.runtime or "", spec.scope.region)
-        await self._write(spec, decide_ready(spec, _new_revision_id(), version_arn), live_rev)
+        ready = decide_ready(spec, _new_revision_id(), runtime.version_arn(spec.scope.region))
+        await self._write(spec, ready, live_rev)
         self._failed.discard(spec.key)
         log.info("function_settled", function_arn=spec.arn, generation=spec.generation)
         return True
 
-    async def _prepare(self, spec: FunctionSpec) -> None:
-        async with self._room:
-            await self._trees.ensure_tree(spec.code.digest)
-        runtime = await self._runtimes.prepare(spec.runtime or "")
-        if runtime.python is None:
-            return
-        try:
+    async def _prepare(self, spec: FunctionSpec) -> PreparedRuntime:
+        with _failing_as(INTERNAL_ERROR):
             async with self._room:
-                await self._trees.ensure_bytecode(spec.code.digest, runtime.python)
-        except Exception:
-            # Bytecode only makes cold starts faster; a function runs without.
-            log.exception("bytecode_failed", function_arn=spec.arn)
+                await self._trees.ensure_tree(spec.code.digest)
+        with _failing_as(INVALID_RUNTIME):
+            runtime = await self._runtimes.prepare(spec.runtime or "", spec.architectures[0])
+        if runtime.python is not None:
+            try:
+                async with self._room:
+                    await self._trees.ensure_bytecode(spec.code.digest, runtime.python)
+            except Exception:
+                # Bytecode only makes cold starts faster; a function runs without.
+                log.exception("bytecode_failed", function_arn=spec.arn)
+        return runtime
 
     async def _fail(
-        self, spec: FunctionSpec, status: FunctionStatus | None, rev: int | None, code: str, reason: str
+        self, spec: FunctionSpec, status: FunctionStatus | None, rev: int | None, failure: "_SetupFailed"
     ) -> bool:
         self._failed.add(spec.key)
-        if (
-            status is not None
-            and is_settled(spec, status)
-            and reason in (status.state_reason, status.last_update_status_reason)
-        ):
+        if status is not None and is_settled(spec, status) and says(status, failure.reason):
             return False  # tried again in vain: no new revision for old news
-        log.warning("function_failed", function_arn=spec.arn, code=code, reason=reason)
-        await self._write(spec, decide_failed(spec, status, _new_revision_id(), code=code, reason=reason), rev)
+        log.warning("function_failed", function_arn=spec.arn, code=failure.code, reason=failure.reason)
+        failed = decide_failed(spec, status, _new_revision_id(), code=failure.code, reason=failure.reason)
+        await self._write(spec, failed, rev)
         return True
 
     async def _write(self, spec: FunctionSpec, status: FunctionStatus, rev: int | None) -> int:
@@ -204,6 +200,25 @@ class FunctionReconciler:
             if page.next is None:
                 return values, cursor
             page = await self._documents.list(prefix, after=page.next, limit=_BLOCK)
+
+
+class _SetupFailed(Exception):
+    """A function cannot run here as it is, for a reason its owner should read."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+@contextmanager
+def _failing_as(code: str) -> Iterator[None]:
+    """Turn a HostError of the block into the function's failure; the store's own trouble is tried again instead."""
+    try:
+        yield
+    except (Unavailable, Unknown):
+        raise
+    except HostError as error:
+        raise _SetupFailed(code, str(error)) from error
 
 
 def _may_have_work(spec: Any, status: Any) -> bool:

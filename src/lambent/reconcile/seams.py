@@ -24,27 +24,23 @@ class CodeTrees(Protocol):
 
 
 class PreparedRuntime(Protocol):
-    """A runtime that is ready to start on this host."""
+    """A runtime that can be started on this host."""
 
     @property
     def python(self) -> PythonTarget | None:
         """The Python to compile for; None for another language."""
         ...
 
+    def version_arn(self, region: str) -> str:
+        """Return what RuntimeVersionConfig shows."""
+        ...
+
 
 class RuntimeStock(Protocol):
     """Gets runtimes ready (``runtimes``)."""
 
-    async def prepare(self, identifier: str) -> PreparedRuntime:
-        """Return the runtime once it can be started here. Raises ``model.errors.Refused`` where it cannot be got."""
-        ...
-
-
-class VersionArn(Protocol):
-    """Tells the runtime version that functions run on here (``runtimes``)."""
-
-    def __call__(self, identifier: str, region: str) -> str:
-        """Return what RuntimeVersionConfig shows."""
+    async def prepare(self, identifier: str, architecture: str) -> PreparedRuntime:
+        """Return the runtime once it can be started here; HostError says in words why it cannot, and what to do."""
         ...
 
 

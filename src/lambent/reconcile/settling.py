@@ -39,6 +39,11 @@ def is_curable(status: FunctionStatus) -> bool:
     return status.state_reason_code in _CURABLE or status.last_update_status_reason_code in _CURABLE
 
 
+def says(status: FunctionStatus, reason: str) -> bool:
+    """Return whether ``status`` gives ``reason`` for a failure already."""
+    return reason in (status.state_reason, status.last_update_status_reason)
+
+
 def decide_live(spec: FunctionSpec, status: FunctionStatus | None) -> FunctionStatus:
     """Return the status with ``spec`` live and everything else as answers show it already."""
     return replace(joined_status(spec, status), live=spec)

@@ -1,5 +1,6 @@
 """Everything around the commands: called as the frontend calls them, settled as the reconciler settles."""
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator
@@ -9,15 +10,47 @@ from types import SimpleNamespace
 import pytest
 
 from lambent.control.commands import LambdaCommands
-from lambent.model.documents import function_spec_key
+from lambent.model.documents import FUNCTION_SPECS, function_spec_key
 from lambent.model.errors import CallerError, HostError, NeighbourRefusal, RequestTooLarge
 from lambent.model.ids import Digest, RequestId, Scope
 from lambent.model.requests import Caller, Members, RequestContext
 from lambent.reconcile.functions import FunctionReconciler
 from lambent.runtimes.catalogue import RuntimeCatalogue
+from lambent.store.contract import ANY
 from lambent.testing.clock import FakeClock
+from lambent.testing.memory_store import MemoryStore
 
 SCOPE = Scope("123456789012", "us-east-1")
+
+
+class PausingDocuments:
+    """The store's documents, with a pause around every operation so that writers really interleave."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self._documents = MemoryStore(self.clock).documents
+        self.history: list[tuple[str, object]] = []  # every write that succeeded: key, value or None
+        self.watch = self._documents.watch
+
+    async def find(self, key):
+        await asyncio.sleep(0)
+        return await self._documents.find(key)
+
+    async def list(self, prefix, *, after="", limit=1000):
+        await asyncio.sleep(0)
+        return await self._documents.list(prefix, after=after, limit=limit)
+
+    async def put(self, key, value, *, expect=ANY, fence=None):
+        await asyncio.sleep(0)
+        rev = await self._documents.put(key, value, expect=expect)
+        self.history.append((key, value))
+        return rev
+
+    async def delete(self, key, *, expect=ANY, fence=None):
+        await asyncio.sleep(0)
+        if rev := await self._documents.delete(key, expect=expect):
+            self.history.append((key, None))
+        return rev
 
 
 @dataclass(frozen=True)
@@ -51,8 +84,8 @@ class Packages:
     async def ensure_bytecode(self, digest, python):
         raise AssertionError("no Python was offered")
 
-    async def prepare(self, identifier):
-        return SimpleNamespace(python=None)
+    async def prepare(self, identifier, architecture):
+        return SimpleNamespace(python=None, version_arn=RuntimeCatalogue.load().find(identifier).version_arn)
 
 
 class Bucket:
@@ -86,7 +119,7 @@ class World:
     """The commands of one account, and the reconciler beside them."""
 
     def __init__(self, documents) -> None:
-        self.documents, self.clock = documents, FakeClock()
+        self.documents, self.clock = documents, documents.clock
         self.packages, self.bucket, self.applied = Packages(), Bucket(), []
         self.catalogue = RuntimeCatalogue.load()
         self.commands = LambdaCommands(
@@ -100,9 +133,7 @@ class World:
             clock=self.clock,
             architecture="x86_64",
         ).commands()
-        self.reconciler = FunctionReconciler(
-            documents, self.packages, self.packages, self.catalogue.version_arn, self._apply, self.clock
-        )
+        self.reconciler = FunctionReconciler(documents, self.packages, self.packages, self._apply, self.clock)
 
     async def _apply(self, key: str, rev: int) -> None:
         self.applied.append((key, rev))
@@ -122,11 +153,13 @@ class World:
         return await self.call("CreateFunction", **{**creation(name), **members})
 
     async def settle(self, *names: str) -> None:
-        keys = [function_spec_key(SCOPE, name) for name in names] or [
-            key for key in self.documents.docs if key.startswith("spec/function/")
-        ]
-        for key in keys:
+        specs = await self.documents.list(FUNCTION_SPECS)
+        for key in [function_spec_key(SCOPE, name) for name in names] or [doc.key for doc in specs.docs]:
             await self.reconciler.reconcile_once(key)
+
+    async def stored(self, name: str = "f") -> Members:
+        """Return the spec's document as it is stored."""
+        return (await self.documents.find(function_spec_key(SCOPE, name))).value
 
     async def create_active(self, name: str = "f", **members: object) -> Members:
         await self.create(name, **members)
@@ -146,6 +179,6 @@ def creation(name: str = "f") -> Members:
 
 
 @pytest.fixture
-def world(documents) -> World:
+def world() -> World:
     """An account without functions."""
-    return World(documents)
+    return World(PausingDocuments())
