@@ -6,6 +6,7 @@ the first step through a door of its own.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Final
 
 from lambent.frontend.answers import (
@@ -147,10 +148,8 @@ class Gateway:
             return
         service = self._services.get(name)
         try:
-            if len(request.body) > OFF_LOOP_BYTES:
-                identity = await asyncio.to_thread(self._verify, request.head, request.body)
-            else:
-                identity = self._verify(request.head, request.body)
+            verify = partial(self._verify, request.head, request.body, service=name)
+            identity = await asyncio.to_thread(verify) if len(request.body) > OFF_LOOP_BYTES else verify()
             if service is None:
                 raise NotImplementedYet(name)
         except Exception as error:  # noqa: BLE001  the edge of one unit of work: every failure becomes this caller's answer

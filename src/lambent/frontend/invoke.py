@@ -16,7 +16,7 @@ from lambent.frontend.payload import parse_client_context, parse_event, parse_tr
 from lambent.frontend.seams import AcceptEvent, Identity, Invoker, Verify
 from lambent.http.application import BodyPlan, Reply, Request, RequestHead
 from lambent.model.clock import Clock
-from lambent.model.errors import CallerError, InvalidParameterValue, RequestTooLarge
+from lambent.model.errors import InvalidParameterValue, RequestTooLarge
 from lambent.model.ids import RequestId, Scope
 from lambent.model.invocations import SYNC_REQUEST_LIMIT_BYTES, InvocationResult, InvokeCall, Target
 from lambent.model.names import parse_function_reference
@@ -34,15 +34,6 @@ _PLAIN_TENANT: Final = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
 _TYPES: Final = frozenset({None, "RequestResponse", "Event", "DryRun"})
 _LOG_TYPES: Final = frozenset({None, "None", "Tail"})
 _PLAN: Final = BodyPlan(SYNC_REQUEST_LIMIT_BYTES)
-
-
-class WrongService(CallerError):
-    """The signature is for another service."""
-
-    code, status = "InvalidSignatureException", 403
-
-    def __init__(self, service: str) -> None:
-        super().__init__(f"Credential should be scoped to correct service: '{service}'. ", kind=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +129,7 @@ class InvokeDoor:
             self._answers.send_error(reply, request_id, error, self._codec.operation("Invoke"))
 
     def _admit(self, request: Request) -> tuple[Identity, InvokeRequest]:
-        identity = self._verify(request.head, request.body)
-        if identity.service and identity.service != self._codec.signing_name:
-            raise WrongService(self._codec.signing_name)
+        identity = self._verify(request.head, request.body, service=self._codec.signing_name)
         asked = find_plain_request(request.head) or self._parse_by_codec(request)
         parse_event(request.body)
         return identity, asked

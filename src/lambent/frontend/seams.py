@@ -29,12 +29,21 @@ class Identity(Protocol):
         ...
 
 
-# Pure but for its clock; called in threads too (bodies over 64 KiB are hashed outside of the loop). CallerError: refused.
-Verify = Callable[[RequestHead, bytes], Identity]
 # The reason to refuse a request by its Origin and Host, or None.
 DecideOrigin = Callable[[RequestHead], str | None]
 # Takes an event into the durable queue; on return it is safe there.
 AcceptEvent = Callable[[InvokeCall], Awaitable[None]]
+
+
+class Verify(Protocol):
+    """Tells who sent a request."""
+
+    def __call__(self, head: RequestHead, body: bytes, *, service: str | None = None) -> Identity:
+        """Return the identity, or raise a CallerError. ``service`` is the one the request was routed to.
+
+        Called in threads too: a body over 64 KiB is hashed outside of the loop.
+        """
+        ...
 
 
 class Invoker(Protocol):
