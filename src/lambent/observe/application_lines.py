@@ -9,10 +9,20 @@ import msgspec
 
 from lambent.observe.lines import Level
 
-# Developer guide, "Log-level filtering": "Lambda supports most common naming conventions"; which ones is assumed.
-TIME_KEYS: Final = ("timestamp", "time", "@timestamp")
-
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+class _Fields(msgspec.Struct):
+    """The members that matter; all others are skipped without being built."""
+
+    level: object = None
+    # Developer guide, "Log-level filtering": "Lambda supports most common naming conventions"; which is assumed.
+    timestamp: object = None
+    time: object = None
+    at_timestamp: object = msgspec.field(default=None, name="@timestamp")
+
+
+_DECODER: Final = msgspec.json.Decoder(_Fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +41,11 @@ def read_application_line(message: bytes) -> ApplicationLine:
     if not message.lstrip().startswith(b"{"):
         return ApplicationLine(Level.INFO)
     try:
-        line = msgspec.json.decode(message)
-    except (msgspec.DecodeError, RecursionError):
+        line = _DECODER.decode(message)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return ApplicationLine(Level.INFO)
-    at = next((at for key in TIME_KEYS if (at := parse_rfc_3339(line.get(key))) is not None), None)
-    return ApplicationLine(parse_level(line.get("level")) or Level.INFO, at) if at else ApplicationLine(Level.INFO)
+    at = parse_rfc_3339(line.timestamp) or parse_rfc_3339(line.time) or parse_rfc_3339(line.at_timestamp)
+    return ApplicationLine(parse_level(line.level) or Level.INFO, at) if at else ApplicationLine(Level.INFO)
 
 
 def parse_level(text: object) -> Level | None:
