@@ -3,10 +3,14 @@
 A spawned sandbox gets its trees when the program starts; a prepared one will get them by ``RunningProgram.assign``.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from lambent.environment.output import ProgramOutput
@@ -27,7 +31,12 @@ class PreparedRuntime(Protocol):
 
     @property
     def argv(self) -> Sequence[str]:
-        """The command, by AWS's paths."""
+        """The command, by AWS's paths; empty when the function brings its program."""
+        ...
+
+    @property
+    def bootstrap_candidates(self) -> Sequence[str]:
+        """Where that program may be, by AWS's paths, first found wins."""
         ...
 
     @property
@@ -41,7 +50,7 @@ class PreparedRuntime(Protocol):
         ...
 
     @property
-    def environ(self) -> Mapping[str, str]:
+    def environ(self) -> Sequence[tuple[str, str]]:
         """Variables of this runtime alone."""
         ...
 
@@ -51,13 +60,12 @@ class PreparedRuntime(Protocol):
         ...
 
     @property
-    def version_arn(self) -> str | None:
-        """The ARN of the runtime version."""
-        ...
-
-    @property
     def python(self) -> PythonTarget | None:
         """The interpreter that bytecode is compiled for; None for other languages."""
+        ...
+
+    def version_arn(self, region: str) -> str | None:
+        """Return the ARN of the runtime version."""
         ...
 
 
@@ -102,6 +110,8 @@ class Assignment:
     created_at: datetime
     runtime: PreparedRuntime
     trees: Trees
+    argv: Sequence[str]
+    entry_fault: str | None = None  # why there is no program to start, in AWS's words
     issuer: CredentialIssuer = field(repr=False)
 
     def program(self, sandbox: Sandbox, output: ProgramOutput) -> Program:
@@ -111,11 +121,11 @@ class Assignment:
             created_at=self.created_at,
             runtime_api=sandbox.runtime_api,
             credentials=Credentials(*self.issuer.issue(self.version)),
-            runtime_environ=self.runtime.environ,
+            runtime_environ=dict(self.runtime.environ),
             has_bytecode=self.trees.bytecode is not None,
         )
         return Program(
-            argv=[relocated_path(part, sandbox.path) for part in self.runtime.argv],
+            argv=[relocated_path(part, sandbox.path) for part in self.argv],
             environ=process_environment(self.version, facts, sandbox.path),
             trees=self.trees,
             output_fd=output.output_fd,
@@ -125,11 +135,12 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Assigner:
-    """Gathers what a version needs."""
+    """Gathers what a version needs. ``code_root`` is where the artifacts' trees are on this host."""
 
     runtimes: Runtimes
     artifacts: Artifacts
     issuer: CredentialIssuer
+    code_root: Path
 
     @asynccontextmanager
     async def open_assignment(
@@ -142,6 +153,11 @@ class Assigner:
             bytecode = None
             if runtime.python is not None:
                 bytecode = await self.artifacts.ensure_bytecode(version.code, runtime.python)
+            argv, fault = runtime.argv, None
+            if not argv:
+                argv, fault = await asyncio.to_thread(
+                    find_bootstrap, self.code_root / code, runtime.bootstrap_candidates
+                )
             yield Assignment(
                 version=version,
                 environment_id=environment_id,
@@ -153,5 +169,24 @@ class Assigner:
                     interpreter=runtime.interpreter_tree,
                     bytecode=bytecode,
                 ),
+                argv=argv,
+                entry_fault=fault,
                 issuer=self.issuer,
             )
+
+
+def find_bootstrap(tree: Path, candidates: Sequence[str]) -> tuple[Sequence[str], str | None]:
+    """Return the command of a function that brings its own program, or AWS's words for why there is none."""
+    for candidate in candidates:
+        path = PurePosixPath(candidate)
+        if not path.is_relative_to("/var/task"):  # /opt is empty until there are layers
+            continue
+        try:
+            mode = os.stat(tree / path.relative_to("/var/task")).st_mode
+        except OSError:
+            continue
+        if stat.S_ISREG(mode):
+            # The interface emulator prints what the kernel said to its exec.
+            return (candidate,), None if mode & 0o111 else f"fork/exec {candidate}: permission denied"
+    # Developer guide, "Troubleshooting invocation", Runtime.InvalidEntrypoint.
+    return (), f"Couldn't find valid bootstrap(s): [{' '.join(candidates)}]"

@@ -77,6 +77,7 @@ class ExecutionEnvironment:
         self._program: StartedProgram | None = None
         self._init_duration_ms: float | None = None
         self._init_answer: RuntimeAnswer | None = None
+        self._entry_fault: str | None = None
         self._is_runtime_ready = False  # asked for `next` since the last event
         self._ready_mono_s = 0.0
         self._usage = Usage(0)
@@ -239,6 +240,10 @@ class ExecutionEnvironment:
         if self._is_late:
             payload = faults.render_timeout(request_id, self.version.timeout_s)
             answer, status, crash_type = RuntimeAnswer(payload, error_type=faults.TIMED_OUT), Status.TIMEOUT, None
+        elif self._entry_fault is not None:
+            crash_type, status = faults.INVALID_ENTRYPOINT, Status.ERROR
+            payload = faults.render_fault(crash_type, self._entry_fault, request_id)
+            answer = RuntimeAnswer(payload, error_type=crash_type)
         elif self._init_answer is not None and run.answer is None:
             answer, status, crash_type = self._init_answer, Status.ERROR, self._init_answer.error_type
         else:
@@ -261,7 +266,7 @@ class ExecutionEnvironment:
             duration_ms=0.0,
             phase=init_phase,
             runtime_version=assignment.runtime.version,
-            runtime_version_arn=assignment.runtime.version_arn,
+            runtime_version_arn=assignment.runtime.version_arn(self.version.scope.region),
         )
         self._log.init_started(record)
         self._api.restart()
@@ -269,9 +274,11 @@ class ExecutionEnvironment:
         if init_phase == "init":
             self._is_late = False
             self._timer.set(start_mono_s + INIT_LIMIT_S)
-        output = ProgramOutput(self._log, self._clock)
-        self._program = await StartedProgram.start(sandbox, assignment, output, self._notify)
-        await self._wait_for_init()
+        self._entry_fault = assignment.entry_fault
+        if self._entry_fault is None:
+            output = ProgramOutput(self._log, self._clock)
+            self._program = await StartedProgram.start(sandbox, assignment, output, self._notify)
+            await self._wait_for_init()
         status, error_type = await self._init_status()
         duration_ms = (self._clock.mono_s() - start_mono_s) * 1000
         is_well = status is Status.SUCCESS
@@ -294,9 +301,10 @@ class ExecutionEnvironment:
 
     async def _init_status(self) -> tuple[Status, str | None]:
         program = self._program
-        if self._is_runtime_ready or program is None:
-            if program is not None:
-                program.output.drain()
+        if self._entry_fault is not None or program is None:
+            return Status.ERROR, faults.INVALID_ENTRYPOINT
+        if self._is_runtime_ready:
+            program.output.drain()
             return Status.SUCCESS, None
         ended = program.ended
         if self._run is None or not self._is_late:  # else the invocation's end does it, and keeps what is known

@@ -33,7 +33,7 @@ class _ErrorWithCause(msgspec.Struct):
     errorMessage: str = ""
     errorType: str = ""
     stackTrace: list[str] | None = None
-    errorCause: msgspec.Raw | None = None
+    errorCause: msgspec.Raw = msgspec.Raw()
 
 
 def find_error_cause(text: bytes | None) -> bytes | None:
@@ -69,7 +69,7 @@ def split_error_cause(body: bytes) -> tuple[bytes, str, bytes | None]:
     members: dict[str, Any] = {"errorMessage": error.errorMessage, "errorType": error.errorType}
     if error.stackTrace:
         members["stackTrace"] = error.stackTrace
-    cause = find_error_cause(bytes(error.errorCause)) if error.errorCause is not None else None
+    cause = find_error_cause(bytes(error.errorCause))
     return msgspec.json.encode(members), "application/json", cause
 
 
