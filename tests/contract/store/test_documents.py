@@ -149,7 +149,8 @@ async def collect(watch, until):
         async for change in watch:
             changes.append(change)
             if change.value == until:
-                return changes
+                break
+    return changes
 
 
 async def test_a_watch_from_a_pages_cursor_has_no_gap_and_revisions_grow_per_key(place):
