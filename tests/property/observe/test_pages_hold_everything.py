@@ -15,7 +15,7 @@ from lambent.observe.store_seam import StoreParts
 from lambent.store.contract import Entry
 from lambent.store.streams.engine import open_streams
 
-ARRIVALS = st.lists(st.lists(st.integers(0, 40), min_size=0, max_size=30), min_size=1, max_size=3)
+ARRIVALS = st.lists(st.lists(st.integers(0, 40), min_size=8, max_size=30), min_size=1, max_size=3)
 
 
 def disorder(times):
@@ -44,10 +44,10 @@ async def walk(events, sources, limit, newest_first, start_ms, end_ms):
 
 @given(
     arrivals=ARRIVALS,
-    limit=st.integers(1, 12),
+    limit=st.integers(1, 6),
     newest_first=st.booleans(),
-    start_ms=st.integers(0, 20),
-    end_ms=st.integers(15, 45),
+    start_ms=st.sampled_from([0, 0, 5]),
+    end_ms=st.sampled_from([45, 45, 35]),
 )
 @settings(max_examples=60, deadline=None)
 def test_pages_give_every_event_of_the_range_once_and_in_order(arrivals, limit, newest_first, start_ms, end_ms):
@@ -70,7 +70,7 @@ def test_pages_give_every_event_of_the_range_once_and_in_order(arrivals, limit, 
                 expected.sort(key=lambda each: each[1].key, reverse=newest_first)
                 assert await walk(events, sources, limit, newest_first, start_ms, end_ms) == expected
 
-    with mock.patch.object(log_pages, "_SLICE_ENTRIES", 3):  # so that reading has reason to end early
+    with mock.patch.object(log_pages, "_SLICE_ENTRIES", 2):  # so that reading has reason to end early
         anyio.run(check)
 
 
