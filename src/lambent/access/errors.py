@@ -1,4 +1,4 @@
-"""AWS's answers to a request whose signature does not hold, and our own to a page that may not call us."""
+"""AWS's answers to a request whose signature does not hold."""
 
 from typing import ClassVar
 
@@ -51,12 +51,3 @@ class ExpiredToken(AuthenticationError):
 
 class InvalidSignature(AuthenticationError):
     """The signature is complete and does not hold."""
-
-
-class OriginRefused(CallerError):
-    """A web page of another origin, or a name that is not ours, may not drive this endpoint."""
-
-    code, status = "AccessDeniedException", 403
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason, kind=None)

@@ -61,7 +61,18 @@ class JsonRpc:
         return write
 
     def render_error(self, error: CallerError) -> WireResponse:
-        """Return ``{"__type": code, "message": …}``, with the code in the header x-amzn-ErrorType too."""
+        """Return ``{"__type": code, "message": …}``, with the code in the header x-amzn-ErrorType too.
+
+        What a caller can mend is a 400 whatever it is, unless the model says otherwise.
+        """
         members, headers = self._errors.members(error)
         body = write_json({"__type": error.code, **members})
-        return WireResponse(error.status, (self._content_type, ("x-amzn-errortype", error.code), *headers), body)
+        return WireResponse(self._status(error), (self._content_type, ("x-amzn-errortype", error.code), *headers), body)
+
+    def _status(self, error: CallerError) -> int:
+        # Seen from AWS (CloudWatch Logs, DynamoDB): 400 for a missing resource, an unknown key, a wrong signature.
+        shape = self._model.find_shape(error.code) or {}
+        stated: int | None = shape.get("error", {}).get("httpStatusCode")
+        if stated is not None:
+            return stated
+        return error.status if error.status >= 500 or error.status == 413 else 400

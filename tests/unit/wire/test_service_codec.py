@@ -14,6 +14,7 @@ from lambent.model.errors import (
     HostError,
     InvalidParameterValue,
     InvalidRequestContent,
+    NotImplementedYet,
     RequestTooLarge,
     ResourceNotFound,
     Throttled,
@@ -316,6 +317,7 @@ def test_an_error_member_bound_to_a_header_travels_there():
 
 def test_a_json_error_names_its_type_in_body_and_header():
     answer = LOGS.operation("GetLogEvents").render_error(ResourceNotFound("The specified log group does not exist."))
+    assert answer.status == 400
     assert json.loads(answer.body) == {
         "__type": "ResourceNotFoundException",
         "message": "The specified log group does not exist.",
@@ -324,6 +326,14 @@ def test_a_json_error_names_its_type_in_body_and_header():
         "content-type": "application/x-amz-json-1.1",
         "x-amzn-errortype": "ResourceNotFoundException",
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(AccessDenied("no"), 400), (RequestTooLarge("big"), 413), (NotImplementedYet("X"), 501), (OSError(), 500)],
+)
+def test_a_json_error_that_the_caller_can_mend_is_a_400(error, status):
+    assert LOGS.render_error(error).status == status
 
 
 def test_a_member_planted_into_the_model_round_trips_without_code():
