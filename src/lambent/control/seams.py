@@ -50,11 +50,11 @@ class ObjectSource(Protocol):
 class Sealer(Protocol):
     """Encrypts what may not lie in clear text on disk (``access``)."""
 
-    def seal(self, clear: bytes, context: bytes) -> bytes:
+    def seal(self, clear: bytes, context: str) -> bytes:
         """Return ``clear`` encrypted; ``context`` must be the same when it is opened."""
         ...
 
-    def open(self, sealed: bytes, context: bytes) -> bytes:
+    def open(self, sealed: bytes, context: str) -> bytes:
         """Return the clear text. HostError if key or context is another."""
         ...
 

@@ -52,5 +52,5 @@ class VariableVault:
         return variables
 
 
-def _context(scope: Scope, name: str) -> bytes:
-    return scope.arn("lambda", f"function:{name}").encode()
+def _context(scope: Scope, name: str) -> str:
+    return scope.arn("lambda", f"function:{name}")

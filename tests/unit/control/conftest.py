@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from lambent.access.sealing import KEY_BYTES, Sealer
 from lambent.control.commands import LambdaCommands
 from lambent.model.documents import FUNCTION_SPECS, function_spec_key
-from lambent.model.errors import CallerError, HostError, NeighbourRefusal, RequestTooLarge
+from lambent.model.errors import CallerError, NeighbourRefusal, RequestTooLarge
 from lambent.model.ids import Digest, RequestId, Scope
 from lambent.model.requests import Caller, Members, RequestContext
 from lambent.reconcile.functions import FunctionReconciler
@@ -103,18 +104,6 @@ class Bucket:
         yield self.objects[key, version][2:]
 
 
-class Sealer:
-    """Turns bytes round; opens only under the same context."""
-
-    def seal(self, clear: bytes, context: bytes) -> bytes:
-        return context + b"|" + clear[::-1]
-
-    def open(self, sealed: bytes, context: bytes) -> bytes:
-        if not sealed.startswith(context + b"|"):
-            raise HostError("sealed under another name")
-        return sealed[len(context) + 1 :][::-1]
-
-
 class World:
     """The commands of one account, and the reconciler beside them."""
 
@@ -127,7 +116,7 @@ class World:
             applied=self._apply,
             packages=self.packages,
             objects=self.bucket,
-            sealer=Sealer(),
+            sealer=Sealer(bytes(KEY_BYTES)),
             runtimes=self.catalogue,
             sign_location=lambda scope, name, digest, endpoint: f"{endpoint}/code/{name}/{digest}",
             clock=self.clock,
