@@ -1,5 +1,6 @@
 """What this host can enforce, probed now: one line a guarantee, with what to do where it is missing."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -58,11 +59,14 @@ def host_findings(settings: Settings) -> Sequence[Finding]:
 
 
 def runtime_findings(settings: Settings) -> Sequence[Finding]:
-    """Return which interpreters this host has."""
-    from lambent.assembly import build_runtimes
+    """Return which interpreters this host has; the others are fetched on demand where a registry is reached."""
+    from lambent.assembly.processes import build_runtimes
 
-    provider = build_runtimes(settings)
-    return [Finding(f"runtime {each.name}", each.ok, each.detail, each.remedy) for each in provider.findings()]
+    found = asyncio.run(build_runtimes(settings).find_interpreters())
+    if not found:
+        remedy = "install python3.11 or newer, or name one under [lambent.interpreters]"
+        return [Finding("interpreters", False, "none found", remedy)]
+    return [Finding(f"interpreter {each.name}", True, f"{each.version} at {each.executable}") for each in found]
 
 
 def place_findings(settings: Settings) -> Sequence[Finding]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from typing_extensions import override
 
 from lambent.cli.client import Client, CommandFailed
 from lambent.config import Settings, SettingsError, load_settings
@@ -14,6 +15,7 @@ from lambent.config import Settings, SettingsError, load_settings
 class Failing(click.Group):
     """A group whose commands fail in one line."""
 
+    @override
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a failure becomes one line on standard error and its exit code."""
         try:

@@ -32,6 +32,8 @@ def start(settings: Settings, *, foreground: bool) -> None:
     prepare_directories(settings)
     require_free_port(settings.host, settings.port)
     command = supervisor_command(settings)
+    if os.geteuid() == 0:
+        os.environ["HOME"] = settings.state_dir  # the server's own user has none, and may not read root's
     if foreground:
         write_pid(run_dir, os.getpid())
         os.execv(command[0], command)  # noqa: S606  (becoming the supervisor is the point)
@@ -48,10 +50,10 @@ def start(settings: Settings, *, foreground: bool) -> None:
 
 def supervisor_command(settings: Settings) -> list[str]:
     """Return the supervisor's command line, which holds those of launcher and server."""
-    from lambent.assembly import process_commands
+    from lambent.assembly.processes import process_commands
     from lambent.sandbox import supervisor
 
-    specification = json.dumps(process_commands(settings))
+    specification = json.dumps(process_commands(settings, server_user(settings)))
     return [sys.executable, "-I", supervisor.__file__, specification]
 
 
@@ -156,7 +158,7 @@ def endpoint_of(run_dir: Path) -> str | None:
 
 def wait_until_ready(settings: Settings, process: "subprocess.Popen[bytes]", log_path: Path) -> str:
     """Return the endpoint once it answers; CommandFailed with the log's end if the server does not come up."""
-    from lambent.assembly import local_endpoint
+    from lambent.assembly.processes import local_endpoint
 
     client = Client(local_endpoint(settings), timeout_s=5)
     give_up_at = time.monotonic() + READY_WAIT_S

@@ -1,0 +1,68 @@
+"""Small adapters between what the front door asks for and who can answer it."""
+
+from collections.abc import Mapping
+
+from lambent.access.credentials import Credential
+from lambent.access.role_credentials import RoleCredentials
+from lambent.access.signed_url import CodeGrant, CodeUrls
+from lambent.artifacts.code import Artifacts
+from lambent.config import Credential as ConfiguredCredential
+from lambent.frontend.seams import CodeDownload
+from lambent.model.documents import FUNCTION_SPECS, parse_function_spec
+from lambent.model.errors import NotImplementedYet
+from lambent.model.ids import Digest, Scope
+from lambent.model.invocations import InvokeCall
+from lambent.store.contract import Documents
+
+
+class KnownCredentials:
+    """Access keys of the settings, and those issued to execution roles."""
+
+    def __init__(self, configured: Mapping[str, ConfiguredCredential], roles: RoleCredentials) -> None:
+        self._roles = roles
+        self._configured = {
+            key: Credential(
+                access_key=key,
+                secret=each.secret,
+                account_id=each.account,
+                arn=each.arn or f"arn:aws:iam::{each.account}:root",
+            )
+            for key, each in configured.items()
+        }
+
+    def find_credential(self, access_key: str) -> Credential | None:
+        """Return the credential of ``access_key``, or None."""
+        return self._configured.get(access_key) or self._roles.find_credential(access_key)
+
+
+class CodeLocations:
+    """``Code.Location``: URLs of ours that give a function's ZIP for ten minutes."""
+
+    def __init__(self, urls: CodeUrls, documents: Documents, artifacts: Artifacts) -> None:
+        self._urls, self._documents, self._artifacts = urls, documents, artifacts
+
+    def sign(self, scope: Scope, name: str, digest: Digest, endpoint: str) -> str:
+        """Return the URL of the package ``digest`` beneath ``endpoint``."""
+        return f"{endpoint}/_lambent/code/{self._urls.sign(CodeGrant(scope, digest))}"
+
+    async def open(self, token: str, query: str) -> CodeDownload | None:
+        """Return the package that token and query give right to, or None; a package of no function is none."""
+        grant = self._urls.find_grant(token, query)
+        if grant is None:
+            return None
+        after = ""
+        while True:
+            prefix = f"{FUNCTION_SPECS}{grant.scope.account_id}/{grant.scope.region}/"
+            page = await self._documents.list(prefix, after=after)
+            for doc in page.docs:
+                code = parse_function_spec(doc.value).code
+                if code.digest == grant.digest:
+                    return CodeDownload(code.zip_bytes, self._artifacts.read(code.digest))
+            if page.next is None:
+                return None
+            after = page.next
+
+
+async def refuse_events(call: InvokeCall) -> None:
+    """Refuse an asynchronous invocation: there is no durable queue to promise it to yet."""
+    raise NotImplementedYet("Invoke with InvocationType Event")

@@ -1,0 +1,80 @@
+"""The command lines of the processes, and the parts that commands of ``lambent`` share with the server."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from lambent.assembly.places import Places
+from lambent.config import Settings, render_settings
+from lambent.runtimes.catalogue import RuntimeCatalogue
+from lambent.runtimes.provider import RuntimeProvider
+
+
+def local_endpoint(settings: Settings) -> str:
+    """Return the URL at which a process of this host reaches the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104  (compared, not bound)
+    return f"http://{host}:{settings.port}"
+
+
+def build_runtimes(settings: Settings) -> RuntimeProvider:
+    """Return the provider of runtimes of a state directory."""
+    places = Places.of(settings)
+    return RuntimeProvider(
+        RuntimeCatalogue.load(),
+        runtime_root=places.runtime_root,
+        interpreter_root=places.interpreter_root,
+        cache_dir=places.cache_dir,
+        configured={name: Path(path) for name, path in settings.interpreters.items()},
+        host_environ=os.environ,
+    )
+
+
+def process_commands(settings: Settings, owner: tuple[int, int] | None) -> dict[str, Any]:
+    """Return what the supervisor is told: two commands, whom the server runs as, how long it may drain.
+
+    Writes the settings for the server into a file that only ``owner`` may read: no secrets on a command line.
+    """
+    from lambent.sandbox.launcher import main as launcher
+
+    places = Places.of(settings)
+    for root in (places.code_root, places.runtime_root, places.interpreter_root, places.cache_dir):
+        _make_directory(root, owner)
+    places.sandbox_dir.mkdir(mode=0o755, exist_ok=True)
+    settings_file = places.run_dir / "settings.json"
+    descriptor = os.open(settings_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(render_settings(settings))
+    if owner is not None:
+        os.chown(settings_file, *owner)
+    roots = {"code": places.code_root, "runtime": places.runtime_root, "interpreter": places.interpreter_root}
+    command = [sys.executable, "-I", launcher.__file__]
+    command += [part for name, root in roots.items() for part in (f"--{name}-root", str(root))]
+    command += ["--run-dir", str(places.sandbox_dir), "--disk-dir", str(_disk_dir(places))]
+    return {
+        "launcher": command,
+        "server": [sys.executable, "-I", "-m", "lambent.assembly.server", str(settings_file)],
+        "user": list(owner) if owner else None,
+        "grace_s": settings.drain_s + 10.0,
+    }
+
+
+def _make_directory(path: Path, owner: tuple[int, int] | None) -> None:
+    path.mkdir(mode=0o755, exist_ok=True)
+    if owner is not None:
+        os.chown(path, *owner)
+
+
+def _disk_dir(places: Places) -> Path:
+    """Return where /tmp of sandboxes lies: beside the state, which is on a disk, where the run directory may not be."""
+    path = places.state_dir / "tmp"
+    path.mkdir(mode=0o755, exist_ok=True)
+    return path
+
+
+def write_endpoint(places: Places, endpoint: str) -> None:
+    """Say in the run directory that the server is ready, and where."""
+    temporary = places.endpoint_file.with_suffix(".new")
+    temporary.write_text(json.dumps({"endpoint": endpoint, "pid": os.getpid()}) + "\n")
+    temporary.replace(places.endpoint_file)
