@@ -12,6 +12,7 @@ from typing import Final
 from lambent.model.clock import Clock
 from lambent.store.blobs import FileBlobs
 from lambent.store.contract import Unavailable
+from lambent.store.files import sync_folder
 from lambent.store.sqlite.alarms import Alarms
 from lambent.store.sqlite.documents import SqliteDocuments
 from lambent.store.sqlite.feed import ChangeFeed
@@ -67,6 +68,7 @@ async def open_sqlite_store(
         blobs = await loop.run_in_executor(None, FileBlobs, path / "blobs")
         stack.push_async_callback(loop.run_in_executor, None, blobs.close)
         streams = await stack.enter_async_context(open_streams(path / "streams", limit_bytes=stream_limit_bytes))
+        await loop.run_in_executor(None, sync_folder, path)
         readers = Readers(database)
         stack.push_async_callback(loop.run_in_executor, None, readers.close)
         alarms = Alarms(clock)
@@ -120,7 +122,9 @@ class _Poll:
 
 
 def _prepare(path: Path, boot_id: str | None) -> Path:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.is_dir():
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(path.parent)
     database = path / DATABASE_NAME
     create_file(database)
     try:
