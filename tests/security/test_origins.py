@@ -27,8 +27,8 @@ def test_loopback_names_are_ours(host):
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:4566", "localhost.evil.example", "evillocalhost", "127.0.0.1.evil.example",
-     "10.0.0.1", "169.254.169.254", "lambda.us-east-1.amazonaws.com", "", ":4566", "localhost:x", "a@localhost", "localhost/x",
-     "[::1", "localhost#", "localhost?x", "local host"],
+     "10.0.0.1", "169.254.169.254", "lambda.us-east-1.amazonaws.com", "", ":4566", "localhost:x", "a@localhost",
+     "localhost/x", "[::1", "localhost#", "localhost?x", "local host"],
 )  # fmt: skip
 def test_a_name_that_another_may_point_at_us_is_refused(host):
     assert reason(host) is not None

@@ -25,14 +25,3 @@ def read_json(body: bytes) -> Any:
 def write_json(value: Any) -> bytes:
     """Return ``value`` as compact JSON in UTF-8."""
     return _ENCODER.encode(value)
-
-
-def require_json_payload(payload: bytes) -> None:
-    """Return if ``payload`` is empty or one JSON value; else raise what Invoke answers."""
-    try:
-        if payload:
-            _DECODER.decode(payload)
-    except (msgspec.DecodeError, RecursionError, ValueError):
-        # Recorded from AWS (2025-11): Invoke with a payload that is no JSON.
-        prefix = "Could not parse request body into json: Could not parse payload into json: "
-        raise InvalidRequestContent(prefix + explain(payload)) from None

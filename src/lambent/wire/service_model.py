@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from botocore.loaders import Loader  # type: ignore[import-untyped]  # botocore ships no types
+from botocore.loaders import Loader
 
 Shape = Mapping[str, Any]
 MemberRef = Mapping[str, Any]

@@ -2,11 +2,9 @@
 
 import pytest
 
-from lambent.model.errors import InvalidRequestContent
-from lambent.wire.bodies import require_json_payload
+from lambent.wire.jackson import explain
 
 AT = "\n at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: {}, column: {}]"
-PREFIX = "Could not parse request body into json: Could not parse payload into json: "
 VALUES = "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
 WANTED = f"expected a valid value {VALUES}"
 
@@ -33,12 +31,9 @@ WANTED = f"expected a valid value {VALUES}"
         (b"  ", "No content to map due to end-of-input", 1, 1),
     ],
 )  # fmt: skip
-def test_a_payload_that_is_no_json_is_refused_in_awss_words(payload, words, line, column):
-    with pytest.raises(InvalidRequestContent) as refused:
-        require_json_payload(payload)
-    assert refused.value.message == PREFIX + words + AT.format(line, column)
+def test_what_is_no_json_is_explained_in_jacksons_words(payload, words, line, column):
+    assert explain(payload) == words + AT.format(line, column)
 
 
-@pytest.mark.parametrize("payload", [b"", b"{}", b" [1, 2.5e3] ", b'"\xc3\xa4"', b"null", b"-0", b'{"a":{"b":[null]}}'])
-def test_any_json_value_and_nothing_at_all_is_a_payload(payload):
-    require_json_payload(payload)
+def test_a_text_nested_too_deeply_is_explained():
+    assert explain(b"[" * 100_000).startswith("Document nesting depth (1001) exceeds the maximum allowed (1000, from ")
