@@ -69,10 +69,9 @@ class Connection(asyncio.Protocol):
         "_direct_bytes",
         "_drained",
         "_failure",
+        "_fields",
         "_framing_bytes",
         "_head_started",
-        "_header_count",
-        "_headers",
         "_incoming",
         "_is_discarding",
         "_is_half_closed",
@@ -81,6 +80,7 @@ class Connection(asyncio.Protocol):
         "_is_write_paused",
         "_limits",
         "_lingered_bytes",
+        "_names",
         "_owner",
         "_parser",
         "_peer",
@@ -105,8 +105,8 @@ class Connection(asyncio.Protocol):
         self._incoming: Exchange | None = None  # the one whose body arrives
         self._unread = b""
         self._target = b""
-        self._headers: list[tuple[str, str]] = []
-        self._header_count = 0
+        self._names = owner.header_names
+        self._fields: list[tuple[str, str]] = []  # the headers, or the trailers, that are being parsed
         self._framing_bytes = 0  # of the head, or of a chunk's framing or the trailers, that is being parsed
         self._direct_bytes = 0  # of a body of known length that bypasses the parser
         self._head_started = False
@@ -263,7 +263,8 @@ class Connection(asyncio.Protocol):
             return
         self._is_pumping = True
         try:
-            self._dispatch_ready()
+            if self._queue:
+                self._dispatch_ready()
             while self._unread and self._may_parse():
                 self._parse_some()
                 self._dispatch_ready()
@@ -382,8 +383,7 @@ class Connection(asyncio.Protocol):
         """Begin a head."""
         self._head_started = True
         self._target = b""
-        self._headers = []
-        self._header_count = 0
+        self._fields = []
         self._framing_bytes = min(self._framing_bytes, SLICE_BYTES)
 
     def on_url(self, url: bytes) -> None:
@@ -392,20 +392,17 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header, or a trailer once the head is complete."""
-        names = self._owner.header_names
-        text = names.get(name)
-        if text is None:
-            text = name.decode("ascii").lower()
-            if len(names) < NAMES_KEPT:
-                names[name] = text
-        self._header_count += 1
-        if self._header_count > self._limits.header_limit:
+        fields = self._fields
+        # No blanks at a value's end: the parser leaves them.
+        fields.append((self._names.get(name) or self._learn(name), value.decode("latin-1").rstrip(" \t")))
+        if len(fields) > self._limits.header_limit:
             self._fail(Malformed(431, "request has too many headers"))
-        pair = (text, value.decode("latin-1").rstrip(" \t") if value else "")
-        if self._incoming is None:
-            self._headers.append(pair)
-        else:
-            self._incoming.trailers.append(pair)
+
+    def _learn(self, name: bytes) -> str:
+        text = name.decode("ascii").lower()
+        if len(self._names) < NAMES_KEPT:
+            self._names[name] = text
+        return text
 
     def on_headers_complete(self) -> None:
         """Decide on the request by its head: sound, refused, or read on."""
@@ -417,6 +414,7 @@ class Connection(asyncio.Protocol):
         self._framing_bytes = 0
         self._queue.append(exchange)
         self._incoming = exchange
+        self._fields = exchange.trailers
         try:
             exchange.accept(self._owner.application.plan_body(exchange.head))
         except HttpRefusal as refusal:
@@ -428,7 +426,7 @@ class Connection(asyncio.Protocol):
             self._stop_parsing()
 
     def _parse_head(self) -> Exchange:
-        parser, headers = self._parser, tuple(self._headers)
+        parser, headers = self._parser, tuple(self._fields)
         by_name = dict(headers)
         method, version = parser.get_method().decode("ascii"), parser.get_http_version()
         framing = decide_framing(method, version, headers, by_name)
