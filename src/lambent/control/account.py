@@ -1,5 +1,6 @@
 """GetAccountSettings: the limits of the account, and what it uses, counted now."""
 
+from lambent.control.built import require_built
 from lambent.control.quotas import AccountQuotas
 from lambent.control.records import FunctionRecords
 from lambent.model.requests import Members, RequestContext
@@ -14,6 +15,7 @@ class AccountCommands:
 
     async def get_settings(self, ctx: RequestContext, members: Members) -> Members:
         """GetAccountSettings. Nothing can be reserved yet, so all concurrency is unreserved."""
+        require_built("GetAccountSettings", members)
         quotas, count, code_bytes = self._quotas, 0, 0
         async for spec in self._records.specs(ctx.scope):
             count += 1

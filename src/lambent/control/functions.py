@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Final
 
 from lambent.control.answers import Answers
+from lambent.control.built import require_built
 from lambent.control.code import CodeSource
 from lambent.control.configuration import ConfigurationRules, SpecFields, require_known_groups
-from lambent.control.coverage import require_built
 from lambent.control.quotas import LIST_PAGE_LIMIT
 from lambent.control.records import FunctionRecord, FunctionRecords, already_exists, require_updatable
 from lambent.control.tags import parse_tags
@@ -51,8 +51,6 @@ class FunctionCommands:
         target = _target(ctx, members, "CreateFunction")
         if not is_latest(target):
             raise InvalidParameterValue(MISMATCH)
-        require_known_groups(members)
-        require_built("CreateFunction", members)
         fields = self._rules.parse_creation(members, target.name)
         fields |= self._seal(members, target)
         fields["tags"] = parse_tags(members.get("Tags") or {})
@@ -76,7 +74,6 @@ class FunctionCommands:
     async def update_code(self, ctx: RequestContext, members: Members) -> Members:
         """UpdateFunctionCode. A dry run checks all, stores no document and answers what would be."""
         target, record = await self._read(ctx, members, "UpdateFunctionCode")
-        require_built("UpdateFunctionCode", members)
         if members.get("ImageUri"):
             raise InvalidParameterValue("Please don't provide ImageUri when updating a function with packageType Zip.")
         if members.get("Architectures"):
@@ -97,8 +94,6 @@ class FunctionCommands:
     async def update_configuration(self, ctx: RequestContext, members: Members) -> Members:
         """UpdateFunctionConfiguration: members left out stay as they are."""
         target, _ = await self._read(ctx, members, "UpdateFunctionConfiguration")
-        require_known_groups(members)
-        require_built("UpdateFunctionConfiguration", members)
         sealed = self._seal(members, target)
 
         def decide(current: FunctionRecord) -> FunctionSpec:
@@ -193,6 +188,10 @@ def parse_marker(marker: str) -> str:
 
 
 def _target(ctx: RequestContext, members: Members, operation: str) -> Target:
-    return parse_function_reference(
+    """Return which function is meant; refuse members that do not act here."""
+    target = parse_function_reference(
         members["FunctionName"], members.get("Qualifier"), ctx.scope, operation, caller_arn=ctx.caller.arn
     )
+    require_known_groups(members)
+    require_built(operation, members)
+    return target

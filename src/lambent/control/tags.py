@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from lambent.control.built import require_built
 from lambent.control.quotas import TAG_KEY_LIMIT_CHARS, TAG_RESERVED_PREFIX, TAG_VALUE_LIMIT_CHARS, TAGS_LIMIT
 from lambent.control.records import FunctionRecord, FunctionRecords
 from lambent.model.documents import FunctionSpec
@@ -81,6 +82,7 @@ def parse_tags(tags: Mapping[str, str]) -> Tags:
 
 def _parse_function(ctx: RequestContext, members: Members, operation: str) -> TaggableResource:
     resource = parse_taggable_resource(members["Resource"], ctx.scope, operation, caller_arn=ctx.caller.arn)
+    require_built(operation, members)
     if resource.kind != "function":
         raise _missing(resource)
     if resource.qualifier is not None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import botocore.session
 import pytest
 
-from lambent.control.coverage import covered_operations, find_coverage, render_coverage
+from lambent.control.built import covered_operations, find_coverage
+from lambent.control.coverage import render_coverage
 from lambent.control.quotas import RESERVED_VARIABLES, SNAPSTART_RUNTIMES
 
 from .conftest import creation
@@ -200,13 +201,30 @@ def botocore_members(operation):
 
 
 @pytest.mark.parametrize("operation", covered_operations())
+async def test_a_member_of_a_newer_service_model_is_refused_by_every_command(world, operation):
+    await world.create_active()
+    arn = "arn:aws:lambda:us-east-1:123456789012:function:f"
+    least = {"FunctionName": "f", "Resource": arn, "Tags": {"a": "1"}, "TagKeys": ["a"]}
+    members = {name: value for name, value in least.items() if name in botocore_members(operation)}
+    if operation == "CreateFunction":
+        members = creation("g")
+    assert (await world.refusal(operation, **members, Planted="x"))[1] == "Planted is not supported yet"
+
+
+@pytest.mark.parametrize("structure", ["Environment", "EphemeralStorage", "LoggingConfig", "SnapStart", "Code"])
+async def test_a_member_planted_into_a_built_structure_is_refused(world, structure):
+    members = {**creation(), structure: {"Planted": "x"}}
+    assert (await world.refusal("CreateFunction", **members))[1] == f"{structure}.Planted is not supported yet"
+
+
+@pytest.mark.parametrize("operation", covered_operations())
 def test_the_table_names_every_member_of_the_service_model_and_no_other(operation):
     coverage = find_coverage(operation)
     named = {*coverage.built, *coverage.at_default}
     members = botocore_members(operation)
     nested = {path for path in named if "." in path}
     assert named - nested == set(members)
-    for structure in {path.partition(".")[0] for path in nested}:
+    for structure in {name for name, shape in members.items() if shape.type_name == "structure"} & {*coverage.built}:
         inner = {f"{structure}.{name}" for name in members[structure].members}
         assert inner == {path for path in nested if path.startswith(f"{structure}.")}
 

@@ -1,0 +1,165 @@
+"""Which members of which operations act here; any other value than AWS's default is refused in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from lambent.model.errors import InvalidParameterValue
+from lambent.model.requests import Members
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_MAPS: Final = frozenset({"Tags"})  # whose keys are the caller's, not the service model's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What an operation takes. ``at_default``: member → the value that AWS assumes, None where that is its absence.
+
+    A dotted name speaks of a member inside a structure that is built.
+    """
+
+    built: tuple[str, ...] = ()
+    at_default: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    notes: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+
+
+def find_coverage(operation: str) -> Coverage:
+    """Return what is built of one of ``covered_operations``."""
+    return _COVERAGE[operation]
+
+
+def covered_operations() -> tuple[str, ...]:
+    """Return the operations that this package answers."""
+    return tuple(_COVERAGE)
+
+
+def require_built(operation: str, members: Members) -> None:
+    """Raise InvalidParameterValue for the first member that is not built and is not at AWS's default."""
+    coverage = _COVERAGE[operation]
+    for name, value in members.items():
+        _require_member(coverage, name, value)
+        if name in coverage.built and name not in _MAPS and isinstance(value, dict):
+            for inner, inner_value in value.items():
+                _require_member(coverage, f"{name}.{inner}", inner_value)
+
+
+def _require_member(coverage: Coverage, path: str, value: object) -> None:
+    if path in coverage.built:
+        return
+    if (said := _without_emptiness(value)) is None:
+        return
+    if path not in coverage.at_default or said != coverage.at_default[path]:
+        raise InvalidParameterValue(f"{path} is not supported yet")
+
+
+def _without_emptiness(value: object) -> object:
+    """Return ``value`` without its empty parts; None if nothing is left: that is as good as not said."""
+    if isinstance(value, dict):
+        return {name: kept for name, inner in value.items() if (kept := _without_emptiness(inner)) is not None} or None
+    return value if value not in (None, False, "", [], ()) else None
+
+
+_NOTES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Architectures": "the architecture of the host only",
+        "Role": "its form is checked; existence and trust policy are not yet",
+        "SnapStart": "kept and shown; it acts on published versions, and those are not built",
+    }
+)
+_CONFIGURATION: Final = (
+    "Description",
+    "Environment",
+    "Environment.Variables",
+    "EphemeralStorage",
+    "EphemeralStorage.Size",
+    "Handler",
+    "LoggingConfig",
+    "LoggingConfig.ApplicationLogLevel",
+    "LoggingConfig.LogFormat",
+    "LoggingConfig.LogGroup",
+    "LoggingConfig.SystemLogLevel",
+    "MemorySize",
+    "Role",
+    "Runtime",
+    "SnapStart",
+    "SnapStart.ApplyOn",
+    "Timeout",
+)
+_CONFIGURATION_AT_DEFAULT: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "AcceleratorConfig": None,
+        "CapacityProviderConfig": None,
+        "DeadLetterConfig": None,
+        "DurableConfig": None,
+        "FileSystemConfigs": None,
+        "ImageConfig": None,
+        "KMSKeyArn": None,
+        "Layers": None,
+        "RuntimeConfig": None,
+        "TracingConfig": {"Mode": "PassThrough"},
+        "VpcConfig": None,
+    }
+)
+_READ: Final = Coverage(built=("FunctionName", "Qualifier"))
+
+_COVERAGE: Final[Mapping[str, Coverage]] = MappingProxyType(
+    {
+        "CreateFunction": Coverage(
+            built=(
+                "FunctionName",
+                "Architectures",
+                "Code",
+                "Code.S3Bucket",
+                "Code.S3Key",
+                "Code.S3ObjectVersion",
+                "Code.ZipFile",
+                *_CONFIGURATION,
+                "Tags",
+            ),
+            at_default={
+                "Code.ImageUri": None,
+                "Code.S3ObjectStorageMode": "COPY",
+                "Code.SourceKMSKeyArn": None,
+                "CodeSigningConfigArn": None,
+                "PackageType": "Zip",
+                "Publish": None,
+                "PublishTo": None,
+                "TenancyConfig": None,
+                **_CONFIGURATION_AT_DEFAULT,
+            },
+            notes=_NOTES,
+        ),
+        "GetFunction": _READ,
+        "GetFunctionConfiguration": _READ,
+        "UpdateFunctionCode": Coverage(
+            built=(
+                "FunctionName",
+                "Architectures",
+                "DryRun",
+                "ImageUri",
+                "RevisionId",
+                "S3Bucket",
+                "S3Key",
+                "S3ObjectVersion",
+                "ZipFile",
+            ),
+            at_default={
+                "Publish": None,
+                "PublishTo": None,
+                "S3ObjectStorageMode": "COPY",
+                "SourceKMSKeyArn": None,
+            },
+            notes={**_NOTES, "ImageUri": "refused as AWS does for a function of package type Zip"},
+        ),
+        "UpdateFunctionConfiguration": Coverage(
+            built=("FunctionName", *_CONFIGURATION, "RevisionId"), at_default=_CONFIGURATION_AT_DEFAULT, notes=_NOTES
+        ),
+        "DeleteFunction": _READ,
+        "ListFunctions": Coverage(built=("FunctionVersion", "Marker", "MaxItems"), at_default={"MasterRegion": None}),
+        "GetAccountSettings": Coverage(),
+        "TagResource": Coverage(built=("Resource", "Tags")),
+        "UntagResource": Coverage(built=("Resource", "TagKeys")),
+        "ListTags": Coverage(built=("Resource",)),
+    }
+)
