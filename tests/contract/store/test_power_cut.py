@@ -43,7 +43,7 @@ def test_with_less_syncing_the_same_test_finds_the_loss(tmp_path):
 
 
 def test_entries_that_nobody_asked_to_sync_lose_at_most_the_last_second(tmp_path):
-    result = cut_power(tmp_path, "s", "FULL", rounds=1)
+    result = cut_power(tmp_path, "s", "FULL", rounds=4)
     assert result["old"] > 1000
-    assert result["lost"] > 0  # the youngest: else nothing was cut
+    assert result["lost"] > 0  # the youngest, of some cut: else nothing was cut
     assert result["lost_old"] == 0
