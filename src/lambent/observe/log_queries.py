@@ -7,7 +7,7 @@ meanwhile. Source: API reference, CloudWatch Logs; the tokens' form as AWS's (``
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from lambent.model.clock import Clock
 from lambent.model.requests import Commands, Members, RequestContext
@@ -16,11 +16,13 @@ from lambent.observe.log_errors import InvalidParameter, bad_token
 from lambent.observe.log_events import END_OF_TIME_MS, KEY_DIGITS, EventStore, key_at, to_ms
 from lambent.observe.log_groups import LogGroup, LogGroups
 from lambent.observe.log_pages import PAGE_LIMIT_EVENTS, Chosen, Question, Source, choose_page
-from lambent.observe.logs_api import named_group
 
 # API reference, FilterLogEvents: startFromHead false needs a startTime on or after Jan 1, 2024 00:00:00 UTC.
 BACKWARD_START_MS: Final = 1_704_067_200_000
 
+Settle = Callable[[], Awaitable[None]]
+
+_GROUP_ARN: Final = re.compile(r"arn:[^:]*:logs:[^:]*:[^:]*:log-group:([^:]+)(?::\*)?")
 _TOKEN: Final = re.compile(rf"([fb])/(\d{{{KEY_DIGITS}}})/s")
 
 
@@ -35,9 +37,7 @@ class Token:
 class LogQueries:
     """Answers the operations. ``settle`` returns when what was logged before is written (bounded in time)."""
 
-    def __init__(
-        self, groups: LogGroups, events: EventStore, clock: Clock, settle: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, groups: LogGroups, events: EventStore, clock: Clock, settle: Settle | None) -> None:
         self._groups, self._events, self._clock, self._settle = groups, events, clock, settle
 
     @property
@@ -47,7 +47,7 @@ class LogQueries:
 
     async def get_log_events(self, context: RequestContext, members: Members) -> Members:
         """Return a page of one stream, oldest first within the page."""
-        await self._settle()
+        await self._settled()
         group = await self._groups.get_group(context.scope, named_group(members))
         stream = await self._groups.get_stream(group, members["logStreamName"])
         token = parse_token(members["nextToken"]) if members.get("nextToken") else None
@@ -70,7 +70,7 @@ class LogQueries:
 
     async def filter_log_events(self, context: RequestContext, members: Members) -> Members:
         """Return a page of a group's events that the pattern matches, from all its streams together."""
-        await self._settle()
+        await self._settled()
         group = await self._groups.get_group(context.scope, named_group(members))
         token = parse_token(members["nextToken"]) if members.get("nextToken") else None
         is_forward = token.is_forward if token else members.get("startFromHead") is not False
@@ -110,8 +110,27 @@ class LogQueries:
             ]
         return [self._groups.source(group, stream) async for stream in self._groups.streams(group, prefix or "")]
 
+    async def _settled(self) -> None:
+        if self._settle is not None:
+            await self._settle()
+
     def _oldest_ms(self, group: LogGroup) -> int:
         return group.oldest_ms(to_ms(self._clock.now()))
+
+
+def named_group(members: Members) -> str:
+    """Return the group that ``logGroupName`` or ``logGroupIdentifier`` (a name or an ARN) names."""
+    name, identifier = members.get("logGroupName"), members.get("logGroupIdentifier")
+    # API reference: "You must include either logGroupIdentifier or logGroupName, but not both."
+    if (name is None) == (identifier is None):
+        raise InvalidParameter("You must include either logGroupIdentifier or logGroupName, but not both.")
+    return parse_group_identifier(identifier) if name is None else str(name)
+
+
+def parse_group_identifier(identifier: Any) -> str:
+    """Return the name of the group that an identifier means."""
+    found = _GROUP_ARN.fullmatch(str(identifier))
+    return found[1] if found else str(identifier)
 
 
 def parse_token(text: str) -> Token:

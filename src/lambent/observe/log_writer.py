@@ -66,6 +66,7 @@ class LogWriter:
         self._wake = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []  # of those who wait for the next batch to be written
         self._dropped_events = 0
+        self._in_flight: asyncio.Task[None] | None = None
 
     @property
     def dropped_events(self) -> int:
@@ -109,21 +110,40 @@ class LogWriter:
             log.warning("log_flush_timed_out", buffered_bytes=self._bytes)
 
     async def run(self) -> None:
-        """Write for ever, until cancelled. Call ``flush`` before cancelling it."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            if not await self.write_once():
-                # The store is in trouble; the buffer takes what it can meanwhile.
-                self._wake.set()
-                await self._clock.sleep_s(_RETRY_S)
+        """Write until cancelled, and then what is left, as far as ``FLUSH_TIMEOUT_S`` reaches."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if not await self.write_once():
+                    # The store is in trouble; the buffer takes what it can meanwhile.
+                    self._wake.set()
+                    await self._clock.sleep_s(_RETRY_S)
+        except asyncio.CancelledError:
+            await self._write_rest()
+            raise
+
+    async def _write_rest(self) -> None:
+        try:
+            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                if self._in_flight is not None:
+                    await asyncio.gather(self._in_flight, return_exceptions=True)
+                while self._dirty and await self.write_once():
+                    pass
+        except TimeoutError:
+            if self._in_flight is not None:
+                self._in_flight.cancel()
+        if self._dirty:
+            log.error("log_events_lost", streams=len(self._dirty), bytes=self._bytes)
 
     async def write_once(self) -> bool:
         """Write what waits, one batch a stream; return whether all of it could be written."""
         is_well = True
         for buffer in list(self._dirty):
             try:
-                await self._write_batch(buffer)
+                # In a task of its own: who stops the writer stops it between two batches, and none is written twice.
+                self._in_flight = asyncio.create_task(self._write_batch(buffer), name="log batch")
+                await asyncio.shield(self._in_flight)
             except Exception:
                 log.exception("log_write_failed", group=buffer.group, stream=buffer.stream)
                 is_well = False

@@ -1,15 +1,14 @@
-"""CloudWatch Logs commands on groups and streams, and PutLogEvents. Reading events is in ``log_queries``.
+"""The commands of CloudWatch Logs: on groups and streams, PutLogEvents, and those of ``log_queries``.
 
 Members by AWS's names, as ``wire`` parsed them: bounds, patterns and enumerations of the service model are checked
 there. Sources: API reference, CloudWatch Logs; user guide, "CloudWatch Logs quotas".
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 from weakref import WeakValueDictionary
 
 from lambent.model.clock import Clock
@@ -29,6 +28,7 @@ from lambent.observe.log_events import (
 )
 from lambent.observe.log_groups import DAY_MS, LogGroup, LogGroups, LogStream
 from lambent.observe.log_names import group_arn, stream_arn
+from lambent.observe.log_queries import LogQueries, Settle, named_group, parse_group_identifier
 
 BATCH_LIMIT_BYTES: Final = 1_048_576
 HOUR_MS: Final = 3_600_000
@@ -41,7 +41,6 @@ RETENTION_DAYS: Final = (
 
 _APPEND_EVENTS: Final = 500
 _APPEND_BYTES: Final = 4 * 1024 * 1024
-_GROUP_ARN: Final = re.compile(r"arn:[^:]*:logs:[^:]*:[^:]*:log-group:([^:]+)(?::\*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,10 @@ class Rejected:
 class LogsApi:
     """Answers the operations. ``commands`` is what the frontend routes to."""
 
-    def __init__(self, groups: LogGroups, events: EventStore, clock: Clock) -> None:
+    def __init__(self, groups: LogGroups, events: EventStore, clock: Clock, settle: Settle | None = None) -> None:
+        """``settle`` is awaited before events are read: it returns once what was logged before is written."""
         self._groups, self._events, self._clock = groups, events, clock
+        self._queries = LogQueries(groups, events, clock, settle)
         self._numbers = EventNumbers()
         # One batch of a stream at a time, so that the disorder noted is that of the order of arrival.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -75,6 +76,7 @@ class LogsApi:
             "PutLogEvents": self.put_log_events,
             "PutRetentionPolicy": self.put_retention_policy,
             "DeleteRetentionPolicy": self.delete_retention_policy,
+            **self._queries.commands,
         }
 
     # --- groups
@@ -300,21 +302,6 @@ def decide_rejected(times_ms: Sequence[int], oldest_ms: int, now_ms: int) -> Rej
     if expired > too_old:
         info["expiredLogEventEndIndex"] = expired
     return Rejected(max(expired, too_old), end, info)
-
-
-def named_group(members: Members) -> str:
-    """Return the group that ``logGroupName`` or ``logGroupIdentifier`` (a name or an ARN) names."""
-    name, identifier = members.get("logGroupName"), members.get("logGroupIdentifier")
-    # API reference: "You must include either logGroupIdentifier or logGroupName, but not both."
-    if (name is None) == (identifier is None):
-        raise InvalidParameter("You must include either logGroupIdentifier or logGroupName, but not both.")
-    return parse_group_identifier(identifier) if name is None else str(name)
-
-
-def parse_group_identifier(identifier: Any) -> str:
-    """Return the name of the group that an identifier means."""
-    found = _GROUP_ARN.fullmatch(str(identifier))
-    return found[1] if found else str(identifier)
 
 
 def _require_batch(events: Sequence[tuple[int, bytes]]) -> None:

@@ -10,7 +10,6 @@ from lambent.model.ids import RequestId, Scope
 from lambent.model.requests import Caller, RequestContext
 from lambent.observe.log_events import StoredEvents
 from lambent.observe.log_groups import LogGroups
-from lambent.observe.log_queries import LogQueries
 from lambent.observe.log_writer import LogWriter
 from lambent.observe.logs_api import LogsApi
 from lambent.observe.store_seam import StoredDocuments, StoreParts
@@ -63,10 +62,7 @@ async def open_logs(path, clock=None, **writer):
         events = StoredEvents(parts)
         groups = LogGroups(StoredDocuments(parts), events, clock)
         log_writer = LogWriter(groups, events, clock, **writer)
-        commands = {
-            **LogsApi(groups, events, clock).commands,
-            **LogQueries(groups, events, clock, log_writer.flush).commands,
-        }
+        commands = LogsApi(groups, events, clock, log_writer.flush).commands
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(log_writer.run)
             yield Logs(store, clock, events, groups, log_writer, commands)

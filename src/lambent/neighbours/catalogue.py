@@ -1,0 +1,93 @@
+"""Where each other AWS service is: at a URL, at AWS itself, or nowhere. The one place that knows endpoints."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from lambent.model.errors import HostError
+from lambent.model.ids import Scope
+
+# The secret that goes with an account id as access key: services of a companion take any.
+COMPANION_SECRET: Final = "lambent"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What requests to a neighbour are signed with."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """The service is at ``url``. Without credentials the caller's account id is the access key, as companions read."""
+
+    url: str
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RealAws:
+    """The service is AWS's. Without credentials the usual chain finds them: environment, files, instance."""
+
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Off:
+    """There is no such service."""
+
+
+Neighbour: TypeAlias = At | RealAws | Off
+
+
+class NeighbourOff(HostError):
+    """The service is not configured."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"the neighbour {service!r} is off: set its endpoint to a URL, or to aws")
+        self.service = service
+
+
+class Catalogue:
+    """Finds a service's place. Values come by the constructor; nothing is read here."""
+
+    def __init__(self, services: Mapping[str, Neighbour], default: Neighbour | None = None) -> None:
+        self._services = dict(services)
+        self._default = default or Off()
+
+    def get_neighbour(self, service: str) -> At | RealAws:
+        """Return where ``service`` (botocore's name of it) is; NeighbourOff if it is nowhere."""
+        neighbour = self._services.get(service, self._default)
+        if isinstance(neighbour, Off):
+            raise NeighbourOff(service)
+        return neighbour
+
+    def find_credentials(self, service: str, scope: Scope) -> Credentials | None:
+        """Return what requests for ``scope`` are signed with; None leaves it to the usual chain."""
+        neighbour = self.get_neighbour(service)
+        if neighbour.credentials is not None or isinstance(neighbour, RealAws):
+            return neighbour.credentials
+        return Credentials(scope.account_id, COMPANION_SECRET)
+
+
+def build_catalogue(endpoints: Mapping[str, str]) -> Catalogue:
+    """Return the catalogue that ``service → URL | "aws" | "off"`` describes; ``*`` stands for all others.
+
+    Raises ValueError for any other value.
+    """
+    services = {service: parse_neighbour(service, text) for service, text in endpoints.items()}
+    return Catalogue(services, services.pop("*", None))
+
+
+def parse_neighbour(service: str, text: str) -> Neighbour:
+    """Return the place that a setting names."""
+    if text == "off":
+        return Off()
+    if text == "aws":
+        return RealAws()
+    if text.startswith(("http://", "https://")):
+        return At(text.rstrip("/"))
+    raise ValueError(f"endpoint of {service!r}: {text!r} is neither a URL nor aws nor off")
