@@ -8,10 +8,14 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
 from lambent.model.clock import Clock
+
+# Event loops keep time in milliseconds and may wake a little early: no shorter sleep, so none is repeated in a spin.
+SHORTEST_SLEEP_S: Final = 0.001
 
 log = structlog.get_logger(__name__)
 
@@ -91,9 +95,7 @@ class Deadlines:
                 self._sleeper.cancel()
 
     async def _sleep_until(self, due_mono_s: float, wake: asyncio.Future[None]) -> None:
-        remaining_s = due_mono_s - self._clock.mono_s()
-        if remaining_s <= 0:
-            return
+        remaining_s = max(due_mono_s - self._clock.mono_s(), SHORTEST_SLEEP_S)
         self._sleeper = asyncio.get_running_loop().create_task(self._clock.sleep_s(remaining_s), name="deadlines")
         await asyncio.wait((self._sleeper, wake), return_when=asyncio.FIRST_COMPLETED)
         self._sleeper.cancel()

@@ -59,6 +59,8 @@ class Environments:
         self._tasks: dict[ExecutionEnvironment, asyncio.Task[None]] = {}
         self._memory_mib = 0
         self._reaper = tools.deadlines.timer(self._reap)
+        self._graces: deque[tuple[float, Callable[[], None]]] = deque()
+        self._grace_timer = tools.deadlines.timer(self._end_graces)
         self._deadlines: asyncio.Task[None] | None = None
         self._is_closing = False
 
@@ -208,16 +210,24 @@ class Environments:
                 pool.waiters.remove(waiter)
 
     async def _within_grace(self, waiter: asyncio.Future[_T], *, otherwise: _T) -> _T:
+        """Return what ``waiter`` gets within the grace. One timer serves all: most waits are over in microseconds."""
+        due_mono_s = self._tools.clock.mono_s() + self._limits.settle_grace_s
+
         def give_up() -> None:
             if not waiter.done():
                 waiter.set_result(otherwise)
 
-        timer = self._tools.deadlines.timer(give_up)
-        timer.set(self._tools.clock.mono_s() + self._limits.settle_grace_s)
-        try:
-            return await waiter
-        finally:
-            timer.clear()
+        self._graces.append((due_mono_s, give_up))
+        if self._grace_timer.due_mono_s is None:
+            self._grace_timer.set(due_mono_s)
+        return await waiter
+
+    def _end_graces(self) -> None:
+        now_mono_s = self._tools.clock.mono_s()
+        while self._graces and self._graces[0][0] <= now_mono_s:
+            self._graces.popleft()[1]()
+        if self._graces:
+            self._grace_timer.set(self._graces[0][0])
 
     async def _start(self, version: FunctionVersion, pool: _Pool) -> ExecutionEnvironment:
         if self._is_closing:

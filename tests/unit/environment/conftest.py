@@ -5,6 +5,7 @@ import contextlib
 import itertools
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -48,9 +49,10 @@ class OneRuntime:
             argv=("/var/runtime/bootstrap",),
             runtime_tree=TreeName("runtime"),
             interpreter_tree=None,
-            environ={"PYTHONPATH": "/var/runtime"},
+            environ=(("PYTHONPATH", "/var/runtime"),),
+            bootstrap_candidates=(),
             version="python:3.13.v1",
-            version_arn="arn:aws:lambda:us-east-1::runtime:" + "0" * 64,
+            version_arn=lambda region: f"arn:aws:lambda:{region}::runtime:" + "0" * 64,
             python=None,
         )
 
@@ -119,7 +121,7 @@ def make_world(script=echo):
     tools = EnvironmentTools(
         driver=driver,
         servers=ApiServers(clock),
-        assigner=Assigner(OneRuntime(), code, Issuer()),
+        assigner=Assigner(OneRuntime(), code, Issuer(), Path("/nonexistent")),
         open_log=open_log,
         clock=clock,
         deadlines=Deadlines(clock),
@@ -131,7 +133,7 @@ def make_world(script=echo):
 async def eventually(predicate):
     """Return once ``predicate`` holds; the loop runs meanwhile."""
     async with asyncio.timeout(WAIT_LIMIT_S):
-        while not predicate():
+        while not predicate():  # noqa: ASYNC110 - of many things, in the loop of the test
             await asyncio.sleep(0.0005)
 
 
