@@ -156,7 +156,7 @@ async def serving(app, *, limits=None, clock=None, listening=None):
         for peer in peers:
             peer.close()
         await server.close(0)
-        assert server.connection_count == 0
+        assert (server.connection_count, server.held_bytes) == (0, 0)
 
 
 async def until(condition):
@@ -652,6 +652,29 @@ async def test_connections_over_the_limit_are_dropped():
         assert (await first.answer())[0] == 200
 
 
+async def test_unfinished_bodies_of_all_connections_together_are_bounded():
+    app = Shown()
+    app.limit = 1 << 20
+    starts = {
+        "length": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n" + b"x" * 290_000,
+        "chunked": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n493e0\r\n" + b"x" * 290_000,
+    }
+    for start in starts.values():
+        async with serving(app, limits=HttpLimits(held_limit_bytes=1_000_000)) as (server, connect):
+            peers = [await connect() for _ in range(4)]
+            for number, peer in enumerate(peers):
+                peer.send(start)
+                if number < 3:
+                    await until(lambda reached=number + 1: server.held_bytes >= reached * 290_000)
+            status, headers, _ = await peers[3].answer()
+            assert (status, headers["connection"]) == (503, "close")
+            assert 870_000 <= server.held_bytes <= 900_000
+            peers[0].send(b"x" * 10_000 + (b"\r\n0\r\n\r\n" if b"chunked" in start else b""))
+            assert (await peers[0].answer())[0] == 200
+            peers[1].close()
+            await until(lambda: server.held_bytes <= 300_000)
+
+
 # -- time
 
 
@@ -756,6 +779,24 @@ async def test_peer_that_never_reads_its_answer_is_cut_off():
         clock[0] += 40_000_000 / (16 * 1024)
         server.sweep.sweep_once()
         await until(lambda: server.connection_count == 0)
+
+
+async def test_writer_to_a_peer_that_was_cut_off_is_set_free():
+    clock = [0.0]
+    app = Shown()
+    app.chunks = _counted(written := [], b"x" * 65536, 400)
+    async with serving(app, clock=clock, limits=HttpLimits(write_timeout_s=60)) as (server, connect):
+        peer = await connect()
+        peer.writer.transport.pause_reading()
+        peer.send(GET.replace(b"/ ", b"/chunks "))
+        before = -1
+        while before != len(written) or not written:
+            before = len(written)
+            await asyncio.sleep(0.05)
+        assert len(written) < 400
+        clock[0] += 1000.0
+        server.sweep.sweep_once()
+        await until(lambda: len(written) == 400 and server.connection_count == 0)
 
 
 async def test_patient_limits_never_end_a_silent_peer():

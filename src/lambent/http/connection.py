@@ -7,7 +7,6 @@ peer's further bytes stay unparsed, so a pipelining peer costs one read buffer a
 import asyncio
 import socket
 from collections import deque
-from enum import Enum, auto
 from math import inf
 from typing import Final, NoReturn, Protocol, cast
 
@@ -19,10 +18,12 @@ from lambent.http.application import Application, HttpRefusal, IncompleteBody, R
 from lambent.http.exchange import STREAM_HIGH_BYTES, Exchange
 from lambent.http.framing import CONTINUE, Framing, Malformed, decide_framing, head_bytes, parse_target
 from lambent.http.limits import HttpLimits
+from lambent.http.patience import Waiting, decide_patience_s
 from lambent.http.sweep import Sweep
 
 SLICE_BYTES: Final = 16 * 1024  # parsed at once: bounds how many requests a pipelining peer makes us hold
 NAMES_KEPT: Final = 256
+BUSY: Final = HttpRefusal(503, (("content-type", "text/plain"),), b"too much is being sent at once\n")
 _NO_FRAMING: Final = Framing(None, False, False)
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Owner(Protocol):
     limits: HttpLimits
     sweep: Sweep
     header_names: dict[bytes, str]
+    held_bytes: int
     is_draining: bool
 
     def connection_opened(self, connection: "Connection") -> bool:
@@ -48,18 +50,6 @@ class Owner(Protocol):
     def run(self, exchange: Exchange) -> None:
         """Hand the request to the application."""
         ...
-
-
-class Waiting(Enum):
-    """What a connection waits for: each has a deadline of its own."""
-
-    REQUEST = auto()  # nothing is under way
-    HEAD = auto()
-    BODY = auto()
-    ANSWER = auto()
-    READER = auto()  # the peer takes nothing of what we wrote
-    END = auto()  # the peer ended its side; answers are in flight
-    LINGER = auto()  # we ended ours; the peer may still be sending
 
 
 class Connection(asyncio.Protocol):
@@ -127,9 +117,9 @@ class Connection(asyncio.Protocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection in and start its idle time."""
-        self._transport = stream = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)
         if not self._owner.connection_opened(self):
-            stream.abort()
+            self.break_off()
             return
         peer = transport.get_extra_info("socket")
         if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
@@ -165,7 +155,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._is_discarding = True
         self._unread = b""
-        self._incoming = None
+        self._end_incoming()
         del self._parser  # it holds our bound methods: without it the connection is freed at once
         self._sweep.forget(self)
         self._wake_writers()
@@ -223,16 +213,17 @@ class Connection(asyncio.Protocol):
         self._queue.popleft()
         self._waiting = None
         if self._incoming is exchange:
-            self._incoming = None
+            self._end_incoming()
         if exchange.is_kept_alive:
             self._pump()
         else:
             self._close_after(exchange)
 
     def break_off(self) -> None:
-        """End the connection in the middle of an answer."""
-        if self._transport is not None:
-            self._transport.abort()
+        """End the connection now; what is written later goes nowhere, also before the loop reports the loss."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
 
     # -- for the server and its sweep
 
@@ -254,7 +245,7 @@ class Connection(asyncio.Protocol):
         elif self._waiting is Waiting.REQUEST and not self._transport.get_write_buffer_size():
             self._transport.close()
         else:
-            self._transport.abort()  # close() would wait for a peer that does not read
+            self.break_off()  # close() would wait for a peer that does not read
 
     # -- from bytes to exchanges
 
@@ -278,7 +269,7 @@ class Connection(asyncio.Protocol):
     def _end_half_closed(self) -> None:
         incoming = self._incoming
         if incoming is not None and not self._unread:
-            self._incoming = None
+            self._end_incoming()
             incoming.abandon(IncompleteBody("the peer ended its side in the middle of a body"))
             if not incoming.is_dispatched:
                 self._queue.pop()
@@ -348,16 +339,32 @@ class Connection(asyncio.Protocol):
             self._reject(431, "request head is too large")
 
     def _take_direct(self, piece: bytes) -> None:
-        incoming = self._incoming
         self._direct_bytes -= len(piece)
-        if incoming is None:
+        if self._incoming is None:
             return
-        incoming.receive(piece)  # within the plan: its Content-Length was
-        if not self._direct_bytes:
-            self._request_complete(incoming)
+        if not self._receive(self._incoming, piece):
+            self._end_incoming()
+            self._is_discarding, self._direct_bytes, self._unread = True, 0, b""
+        elif not self._direct_bytes:
+            self._request_complete(self._incoming)
+
+    def _receive(self, incoming: Exchange, piece: bytes) -> bool:
+        if incoming.stream is None:
+            self._owner.held_bytes += len(piece)
+        is_wanted = incoming.receive(piece)
+        if is_wanted and incoming.stream is None and self._owner.held_bytes > self._limits.held_limit_bytes:
+            incoming.refuse(BUSY)
+            return False
+        return is_wanted
+
+    def _end_incoming(self) -> Exchange | None:
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None and incoming.stream is None:
+            self._owner.held_bytes -= incoming.body_bytes
+        return incoming
 
     def _request_complete(self, exchange: Exchange) -> None:
-        self._incoming = None
+        self._end_incoming()
         exchange.complete()
         if not exchange.is_kept_alive:
             self._is_discarding = True
@@ -365,7 +372,7 @@ class Connection(asyncio.Protocol):
     def _reject(self, status: int, reason: str) -> None:
         """Queue an answer to bytes that are no sound request, and read no more."""
         refusal = HttpRefusal(status, (("content-type", "text/plain"),), f"{reason}\n".encode())
-        incoming, self._incoming = self._incoming, None
+        incoming = self._end_incoming()
         self._is_discarding, self._head_started, self._direct_bytes, self._unread = True, False, 0, b""
         if incoming is not None and incoming.is_dispatched:
             incoming.abandon(IncompleteBody(reason))
@@ -448,7 +455,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
         self._framing_bytes = 0
-        if self._incoming is not None and not self._incoming.receive(piece):
+        if self._incoming is not None and not self._receive(self._incoming, piece):
             self._stop_parsing()
 
     def on_message_complete(self) -> None:
@@ -459,7 +466,7 @@ class Connection(asyncio.Protocol):
             self._request_complete(incoming)
 
     def _stop_parsing(self) -> NoReturn:
-        self._incoming = None
+        self._end_incoming()
         self._is_discarding = True
         raise Malformed(413, "no more is read")  # ends the parser's run; all that it parsed so far stands
 
@@ -477,7 +484,7 @@ class Connection(asyncio.Protocol):
     def _set_reading(self) -> None:
         transport = self._transport
         wants_pause = bool(self._unread) and not self._is_discarding
-        if transport is not None and wants_pause != self._is_read_paused:
+        if transport is not None and wants_pause != self._is_read_paused and not transport.is_closing():
             self._is_read_paused = wants_pause
             if wants_pause:
                 transport.pause_reading()
@@ -505,35 +512,18 @@ class Connection(asyncio.Protocol):
             self._waiting, self._waiting_since_s = waiting, self._sweep.now_mono_s
         elif waiting is not Waiting.BODY:
             return  # a deadline stands: a peer does not move it by sending a little
-        self.deadline_mono_s = self._waiting_since_s + self._sweep.interval_s + self._patience_s(waiting)
-
-    def _patience_s(self, waiting: Waiting) -> float:
-        limits = self._limits
-        timeout_s: float | None = None
-        match waiting:
-            case Waiting.REQUEST:
-                timeout_s = limits.idle_timeout_s
-            case Waiting.HEAD:
-                timeout_s = limits.head_timeout_s
-            case Waiting.BODY if limits.body_timeout_s is not None and self._incoming is not None:
-                timeout_s = limits.body_timeout_s + self._incoming.body_bytes / limits.body_rate_bytes
-            case Waiting.READER if limits.write_timeout_s is not None and self._transport is not None:
-                timeout_s = limits.write_timeout_s + self._transport.get_write_buffer_size() / limits.write_rate_bytes
-            case Waiting.END:
-                timeout_s = limits.half_close_timeout_s
-            case Waiting.LINGER:
-                is_taking = self._transport is not None and self._transport.get_write_buffer_size()
-                timeout_s = limits.write_timeout_s if is_taking else limits.linger_s
-            case _:
-                pass  # our own work has no deadline here
-        return inf if timeout_s is None else timeout_s
+        body_bytes = 0 if self._incoming is None else self._incoming.body_bytes
+        unsent_bytes = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        patience_s = decide_patience_s(waiting, self._limits, body_bytes=body_bytes, unsent_bytes=unsent_bytes)
+        self.deadline_mono_s = self._waiting_since_s + self._sweep.interval_s + patience_s
 
     def _close_after(self, exchange: Exchange) -> None:
         transport = self._transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
         may_be_sending = exchange.is_abandoned or self._unread
-        self._is_discarding, self._unread, self._incoming = True, b"", None
+        self._is_discarding, self._unread = True, b""
+        self._end_incoming()
         if not may_be_sending or self._is_half_closed:
             transport.close()
         else:
@@ -545,8 +535,8 @@ class Connection(asyncio.Protocol):
 
     def _discard(self, size: int) -> None:
         self._lingered_bytes += size
-        if self._lingered_bytes > self._limits.linger_limit_bytes and self._transport is not None:
-            self._transport.abort()
+        if self._lingered_bytes > self._limits.linger_limit_bytes:
+            self.break_off()
 
     def _wake_writers(self) -> None:
         waiters, self._drained = self._drained, []

@@ -13,6 +13,7 @@ class HttpLimits:
     head_limit_bytes: int = MIB  # request line and headers; also a chunked body's trailers
     header_limit: int = 256  # headers, and trailers, of one request
     connection_limit: int = 10_000  # further connections are dropped at once
+    held_limit_bytes: int = 512 * MIB  # of bodies that are not whole yet, over all connections; what is over gets 503
     idle_timeout_s: float | None = 75.0  # between two requests, and before the first
     head_timeout_s: float | None = 20.0  # from the first byte of a head to its end
     body_timeout_s: float | None = 20.0  # for any body, plus one second for each body_rate_bytes received
@@ -24,9 +25,10 @@ class HttpLimits:
     linger_limit_bytes: int = 64 * MIB
 
 
-# A peer that polls for minutes, in a sandbox of its own: it waits as long as it likes.
+# A peer that polls for minutes, in a sandbox of its own: it waits as long as it likes, and may be hostile.
 PATIENT = HttpLimits(
-    connection_limit=1024,
+    connection_limit=256,
+    held_limit_bytes=32 * MIB,
     header_limit=128,
     idle_timeout_s=None,
     head_timeout_s=None,

@@ -35,6 +35,7 @@ class HttpServer:
         "_tasks",
         "application",
         "header_names",
+        "held_bytes",
         "is_draining",
         "limits",
         "sweep",
@@ -53,6 +54,7 @@ class HttpServer:
         self.limits = limits
         self.sweep = sweep if sweep is not None else Sweep(clock_mono)
         self.header_names = header_names if header_names is not None else {}
+        self.held_bytes = 0
         self.is_draining = False
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()

@@ -53,7 +53,10 @@ def test_event_is_taken_only_if_a_strict_parser_takes_it(body):
 
 
 @given(
-    st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(), lambda c: st.lists(c, max_size=3))
+    st.recursive(
+        st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda c: st.lists(c, max_size=3),
+    )
 )
 def test_every_json_document_is_taken(value):
     text = json.dumps(value).encode()
