@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lambent.assembly.places import Places
 from lambent.config import Settings, render_settings
 from lambent.runtimes.catalogue import RuntimeCatalogue
@@ -42,6 +44,8 @@ def process_commands(settings: Settings, owner: tuple[int, int] | None) -> dict[
     for root in (places.code_root, places.runtime_root, places.interpreter_root, places.cache_dir):
         _make_directory(root, owner)
     places.sandbox_dir.mkdir(mode=0o755, exist_ok=True)
+    if owner is not None:
+        settings = adopt_interpreters(settings)
     settings_file = places.run_dir / "settings.json"
     descriptor = os.open(settings_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -58,6 +62,23 @@ def process_commands(settings: Settings, owner: tuple[int, int] | None) -> dict[
         "user": list(owner) if owner else None,
         "grace_s": settings.drain_s + 10.0,
     }
+
+
+def adopt_interpreters(settings: Settings) -> Settings:
+    """Return settings whose interpreters the server's own user can read: root copies what only root can."""
+    runtimes, interpreters = build_runtimes(settings), dict(settings.interpreters)
+    for name, path in settings.interpreters.items():
+        if not is_public(Path(path)):
+            interpreters[name] = str(runtimes.adopt_interpreter(name))
+    return msgspec.structs.replace(settings, interpreters=interpreters)
+
+
+def is_public(path: Path) -> bool:
+    """Whether every user of this host can reach and read ``path``."""
+    try:
+        return all(each.stat().st_mode & 0o005 == 0o005 for each in (path.resolve(), *path.resolve().parents))
+    except OSError:
+        return False
 
 
 def _make_directory(path: Path, owner: tuple[int, int] | None) -> None:

@@ -4,6 +4,7 @@ Everything they write goes into the tree under construction or our cache; what t
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -111,7 +112,7 @@ def _installer_environ(cache_dir: Path, host: Mapping[str, str]) -> dict[str, st
         "npm_config_userconfig": [".npmrc"],
         "PIP_CONFIG_FILE": [".config/pip/pip.conf", ".pip/pip.conf"],
     }.items():
-        found = next((home / place for place in places if (home / place).is_file()), None)
+        found = next((home / place for place in places if os.access(home / place, os.R_OK)), None)
         if found is not None:
             environ.setdefault(name, str(found))
     return environ

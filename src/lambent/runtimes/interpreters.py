@@ -61,8 +61,7 @@ class InterpreterSearch:
         """Return the first interpreter that is exactly what ``name`` says, or None."""
         seen: set[Path] = set()
         for candidate in self._candidates(name):
-            real = candidate.resolve()
-            if real in seen or not candidate.is_file():
+            if not _is_file(candidate) or (real := candidate.resolve()) in seen:
                 continue
             seen.add(real)
             if (found := self._probe(name, candidate, stop)) is not None:
@@ -72,7 +71,7 @@ class InterpreterSearch:
     def find_program(self, *names: str) -> Path | None:
         """Return the first of ``names`` on the host's PATH."""
         folders = [*self._path, Path("/usr/local/bin"), Path("/usr/bin"), self._home / ".local/bin"]
-        return next((path for name in names for folder in folders if (path := folder / name).is_file()), None)
+        return next((path for name in names for folder in folders if _is_file(path := folder / name)), None)
 
     def _candidates(self, name: str) -> Iterator[Path]:
         program, places = _usual_places(name, self._home)
@@ -88,8 +87,9 @@ class InterpreterSearch:
 
     def _probe(self, name: str, candidate: Path, stop: Stop) -> Interpreter | None:
         argv = ["-I", "-c", _PYTHON_PROBE] if name.startswith("python") else ["-e", _NODE_PROBE]
+        environ = {**self._environ, "LD_LIBRARY_PATH": str(candidate.parent.parent / "lib")}
         try:
-            text = run_command([str(candidate), *argv], self._environ, cwd=Path("/"), limit_s=_PROBE_LIMIT_S, stop=stop)
+            text = run_command([str(candidate), *argv], environ, cwd=Path("/"), limit_s=_PROBE_LIMIT_S, stop=stop)
             answer = json.loads(text)
             found = Interpreter(
                 name, answer["version"], Path(answer["executable"]), Path(answer["prefix"]), answer["machine"]
@@ -115,3 +115,11 @@ def _usual_places(name: str, home: Path) -> tuple[str, Sequence[tuple[Path, str]
         (home / ".volta/tools/image/node", f"{major}.*/bin/node"),
         (Path("/opt"), "node*/bin/node"),
     ]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether ``path`` is a file that we may look at: folders of other users on our PATH are none of our business."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -24,6 +24,8 @@ def build_node_interpreter(
     """Return the tree for /var/lang with ``bin/node``: the host's, or else the pinned one from npm."""
     if found is None:
         return _install_node(root, major, installers, progress, stop)
+    if found.prefix.parent == root:
+        return TreeName(found.prefix.name)  # built before, by whoever could read the original
     status = found.executable.stat()
     name = name_tree(f"nodejs{major}", _LAYOUT, str(found.executable), f"{status.st_size} {status.st_mtime_ns}")
 

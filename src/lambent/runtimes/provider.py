@@ -110,6 +110,22 @@ class RuntimeProvider:
 
         return await _run_in_thread(search)
 
+    def adopt_interpreter(self, name: str) -> Path:
+        """Copy the interpreter ``name`` beneath the interpreter root and return the copy's path. Blocking.
+
+        For whoever may read an interpreter on behalf of a server that may not. RuntimeUnavailable if there is none.
+        """
+        stop = Stop()
+        found = self._search.find(name, stop)
+        if found is None:
+            raise RuntimeUnavailable(name, "no such interpreter was found", "Name its path in the settings")
+        if name.startswith("python"):
+            return self._interpreter_root / build_python_interpreter(self._interpreter_root, found, stop)
+        major = name.removeprefix("nodejs")
+        return self._interpreter_root / build_node_interpreter(
+            self._interpreter_root, major, found, self._installers, self._progress, stop
+        )
+
     def _prepare(self, runtime: Runtime, stop: Stop) -> PreparedRuntime:
         try:
             match runtime.family:

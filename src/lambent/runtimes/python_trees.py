@@ -25,6 +25,8 @@ def build_python_interpreter(root: Path, found: Interpreter, stop: Stop) -> Tree
     One of the system is a virtual environment of links, as /usr is in every sandbox; any other is copied, so that
     upgrades of the original change no function and nothing above it needs to be readable.
     """
+    if found.prefix.parent == root:
+        return TreeName(found.prefix.name)  # built before, by whoever could read the original
     program = f"python{'.'.join(found.version.split('.')[:2])}"
     status = found.executable.stat()
     inputs = (_LAYOUT, str(found.executable), found.version, f"{status.st_size} {status.st_mtime_ns}")
