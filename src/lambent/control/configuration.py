@@ -109,6 +109,12 @@ def parse_logging(config: Members, current: LogSettings, name: str) -> LogSettin
 
 def _parse_fields(members: Members, log: LogSettings, name: str) -> SpecFields:
     fields = {ours: members[theirs] for theirs, ours in _PLAIN.items() if members.get(theirs) is not None}
+    if "\0" in fields.get("handler", ""):
+        # It becomes an environment variable, which cannot hold it; refused like a space (assumed).
+        raise ValidationError(
+            f"1 validation error detected: Value '{fields['handler']}' at 'handler' failed to satisfy constraint: "
+            r"Member must satisfy regular expression pattern: [^\s]+"
+        )
     _require_at_most("timeout", fields.get("timeout_s"), TIMEOUT_LIMIT_S)
     _require_at_most("memorySize", fields.get("memory_mib"), MEMORY_LIMIT_MIB)
     if storage := members.get("EphemeralStorage"):

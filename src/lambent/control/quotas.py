@@ -10,9 +10,6 @@ MEMORY_LIMIT_MIB: Final = 10_240  # the service model's 32,768 are for managed i
 ENVIRONMENT_LIMIT_BYTES: Final = 4_096  # measured on the compact JSON of the map
 UNZIPPED_LIMIT_BYTES: Final = 262_144_000
 TAGS_LIMIT: Final = 50
-# API reference, "Tagging AWS resources": lengths and the reserved prefix.
-TAG_KEY_LIMIT_CHARS: Final = 128
-TAG_VALUE_LIMIT_CHARS: Final = 256
 TAG_RESERVED_PREFIX: Final = "aws:"
 # API reference, ListFunctions: "returns up to 50 items per call", whatever MaxItems says.
 LIST_PAGE_LIMIT: Final = 50

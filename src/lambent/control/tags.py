@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from lambent.control.built import require_built
-from lambent.control.quotas import TAG_KEY_LIMIT_CHARS, TAG_RESERVED_PREFIX, TAG_VALUE_LIMIT_CHARS, TAGS_LIMIT
+from lambent.control.quotas import TAG_RESERVED_PREFIX, TAGS_LIMIT
 from lambent.control.records import FunctionRecord, FunctionRecords
 from lambent.model.documents import FunctionSpec
 from lambent.model.errors import InvalidParameterValue, ResourceNotFound
@@ -73,10 +73,9 @@ def parse_tags(tags: Mapping[str, str]) -> Tags:
     """Return tags as a spec keeps them, sorted by key."""
     if len(tags) > TAGS_LIMIT:
         raise InvalidParameterValue(_TOO_MANY)
-    for key, value in tags.items():
-        is_fit = 0 < len(key) <= TAG_KEY_LIMIT_CHARS and len(value) <= TAG_VALUE_LIMIT_CHARS
-        if not is_fit or key.lower().startswith(TAG_RESERVED_PREFIX):
-            raise InvalidParameterValue(_UNFIT)
+    # API reference, "Tags": the prefix is AWS's own. Lengths and characters are in the service model.
+    if any(key.lower().startswith(TAG_RESERVED_PREFIX) for key in tags):
+        raise InvalidParameterValue(_UNFIT)
     return tuple(sorted(tags.items()))
 
 

