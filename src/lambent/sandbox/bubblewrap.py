@@ -41,7 +41,12 @@ class BubblewrapDriver:
         if spec.egress != "none":
             raise _refused(_egress_refusal(spec.egress))
         limits = _render_limits(spec.limits)
-        _, (descriptor,) = await self._client.call("create", {"sandbox": spec.sandbox_id, "limits": limits}, wants=1)
+        order = {"sandbox": spec.sandbox_id, "limits": limits}
+        try:
+            _, (descriptor,) = await self._client.call("create", order, wants=1)
+        except asyncio.CancelledError:
+            self._client.post("end", {"sandbox": spec.sandbox_id})
+            raise
         sandbox = BubblewrapSandbox(self._client, spec.sandbox_id, socket.socket(fileno=descriptor))
         try:
             yield sandbox
@@ -103,6 +108,7 @@ class BubblewrapSandbox:
             reply, _ = await self._client.call("start", fields, descriptors=list(present.values()))
         except BaseException:
             self._client.forget_exit(self._sandbox_id, number)
+            self._client.post("kill", {"sandbox": self._sandbox_id, "program": number})
             raise
         return BubblewrapProgram(self, number, int(reply["pid"]), exited)
 

@@ -24,6 +24,7 @@ from lambent.sandbox.driver import Exit, Refusal
 MESSAGE_LIMIT_BYTES: Final = 128 << 10
 DESCRIPTOR_LIMIT: Final = 8
 READY_LIMIT_S: Final = 20.0
+ANSWER_LIMIT_S: Final = 20.0
 WAITING_LIMIT: Final = 10_000
 
 log = structlog.get_logger()
@@ -46,6 +47,7 @@ class LauncherClient:
         self._exits: dict[tuple[str, int], asyncio.Future[Exit]] = {}
         self._outbox: collections.deque[tuple[bytes, list[int], int]] = collections.deque()
         self._ready = asyncio.Event()
+        self._is_closed = False
         self._greeting: asyncio.Task[None] | None = None
         self._generation = 0
 
@@ -82,13 +84,17 @@ class LauncherClient:
 
         HostError has the launcher's words when it refused; LauncherLost if it died.
         """
-        if not self._ready.is_set():
-            await self._wait_ready()
+        await self._wait_ready()
         reply, received = await self._send(operation, descriptors, fields)
         if len(received) != wants:
             _close_all(received)
             raise HostError(f"{operation}: the launcher sent {len(received)} descriptors instead of {wants}")
         return reply, received
+
+    def post(self, operation: str, fields: Mapping[str, object]) -> None:
+        """Send a request whose answer nobody waits for: to take back what a cancelled one may have done."""
+        if self._ready.is_set() and not self._is_closed:
+            self._push(operation, (), fields)
 
     def expect_exit(self, sandbox: str, program: int) -> asyncio.Future[Exit]:
         """Return what will be the exit of a program. Ask before it is started, so that none is missed."""
@@ -107,10 +113,29 @@ class LauncherClient:
                 await self._ready.wait()
         except TimeoutError:
             raise HostError("the launcher does not answer") from None
+        if self._is_closed:
+            raise LauncherLost("the launcher has ended; its words are in the log")
 
     async def _send(
         self, operation: str, descriptors: Sequence[int], fields: Mapping[str, object]
     ) -> tuple[dict[str, Any], list[int]]:
+        future: asyncio.Future[tuple[dict[str, Any], list[int]]] = asyncio.get_running_loop().create_future()
+        identifier = self._push(operation, descriptors, fields, future)
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                return await future
+        except TimeoutError:
+            raise HostError(f"{operation}: the launcher did not answer within {ANSWER_LIMIT_S:.0f} s") from None
+        finally:
+            self._replies.pop(identifier, None)
+
+    def _push(
+        self,
+        operation: str,
+        descriptors: Sequence[int],
+        fields: Mapping[str, object],
+        future: asyncio.Future[tuple[dict[str, Any], list[int]]] | None = None,
+    ) -> int:
         identifier = self._next_id
         self._next_id += 1
         message = {"id": identifier, "op": operation, "launcher": self._launcher or "", **fields}
@@ -119,16 +144,11 @@ class LauncherClient:
             raise HostError(f"{operation}: {len(packet)} bytes are too many for the launcher's protocol")
         if len(self._outbox) >= WAITING_LIMIT:
             raise HostError("the launcher does not read")
-        future: asyncio.Future[tuple[dict[str, Any], list[int]]] = asyncio.get_running_loop().create_future()
-        self._replies[identifier] = future
+        if future is not None:
+            self._replies[identifier] = future
         self._outbox.append((packet, [os.dup(descriptor) for descriptor in descriptors], identifier))
         self._flush()
-        try:
-            return await future
-        finally:
-            self._replies.pop(identifier, None)
-            if future.cancelled():
-                log.debug("launcher_answer_abandoned", operation=operation)
+        return identifier
 
     def _greet(self) -> None:
         # One at a time: a launcher that dies while it is greeted is followed by one that is greeted again.
@@ -165,6 +185,8 @@ class LauncherClient:
             if not packet:
                 asyncio.get_running_loop().remove_reader(self._channel.fileno())
                 self._lose("the launcher's channel is closed")
+                self._is_closed = True
+                self._ready.set()
                 return
             self._handle(json.loads(packet), descriptors)
 

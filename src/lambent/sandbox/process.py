@@ -220,7 +220,9 @@ def _make_place(place: Path) -> None:
     for name in ("var/lambent", "tmp"):
         (place / name).mkdir(parents=True)
     for name in ("var/task", "opt", "var/runtime", "var/lang", "var/lambent/pyc"):
-        (place / name).mkdir()
+        # Empty until a tree is placed, and there as long as a program may stand in it.
+        (place / "empty" / name).mkdir(parents=True)
+        (place / name).symlink_to(place / "empty" / name)
 
 
 def _place_log(log_fd: int | None) -> None:
@@ -249,8 +251,6 @@ def _point(place: Path, root: Path, tree: TreeName | None) -> None:
     fresh = place.with_name(f"{place.name}.new")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(root / tree)
-    if place.is_dir() and not place.is_symlink():
-        place.rmdir()
     fresh.replace(place)
 
 

@@ -199,6 +199,7 @@ def find_cgroups(instance: str, *, rootless: bool) -> Cgroups:
             cgroups.prepare()
             return cgroups
         except OSError as error:
+            cgroups.remove()
             reason = f"cgroup v{version} is not writable for this user: {error}"
     return Cgroups(0, {}, instance, reason)
 

@@ -24,6 +24,7 @@ DEFENCES: Final = frozenset(
 )
 _STORAGE: Final = f"{PLACE}/storage"
 _SWEEP_LIMIT_S: Final = 5.0
+_LOCK_LIMIT_S: Final = 2.0
 _BUBBLEWRAP: Final = ("/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap")
 
 
@@ -63,7 +64,7 @@ class Host:
 
     def _enter(self, settings: Settings) -> None:
         """Leave the host's mounts and network for our own."""
-        kernel.unshare(kernel.NEWNS | kernel.NEWNET)
+        kernel.unshare(kernel.NEWNS if "network" in self.weakened else kernel.NEWNS | kernel.NEWNET)
         kernel.make_mounts_private()
         self.home = kernel.namespace("mnt")
         self.home_network = kernel.namespace("net")
@@ -163,7 +164,7 @@ def _lock(run_dir: str) -> int:
     """Wait until the predecessor is dead: the kernel gives its lock back."""
     path = f"{run_dir}/launcher.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    deadline = time.monotonic() + _SWEEP_LIMIT_S
+    deadline = time.monotonic() + _LOCK_LIMIT_S
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,12 +19,7 @@ class Malformed(ValueError):
 
 def parse_request(packet: bytes) -> tuple[int, str, dict[str, Any]]:
     """Return (id, operation, parsed fields). Malformed says what is wrong; ``id`` 0 when it has none."""
-    try:
-        message = json.loads(packet)
-    except (ValueError, RecursionError) as error:
-        raise Malformed("not JSON") from error
-    if not isinstance(message, dict):
-        raise Malformed("not an object")
+    message = _load(packet)
     name = message.pop("op", None)
     if not isinstance(name, str) or name not in OPERATIONS:
         raise Malformed("unknown operation")
@@ -44,10 +39,8 @@ def parse_request(packet: bytes) -> tuple[int, str, dict[str, Any]]:
 def find_identity(packet: bytes) -> tuple[int, str]:
     """Return the (id, launcher) of a message, whatever else it is; (0, "") where there is none."""
     try:
-        message = json.loads(packet)
-    except (ValueError, RecursionError):
-        return 0, ""
-    if not isinstance(message, dict):
+        message = _load(packet)
+    except Malformed:
         return 0, ""
     identifier, launcher = message.get("id"), message.get("launcher")
     if isinstance(identifier, bool) or not isinstance(identifier, int) or not 0 < identifier <= 2**53:
@@ -58,6 +51,17 @@ def find_identity(packet: bytes) -> tuple[int, str]:
 def render(message: Mapping[str, object]) -> bytes:
     """Return the packet of a reply or an event."""
     return json.dumps(message, separators=(",", ":")).encode()
+
+
+def _load(packet: bytes) -> dict[str, Any]:
+    # Decoded here: json would guess UTF-16 and UTF-32, whose codecs can no longer be imported.
+    try:
+        message = json.loads(packet.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Malformed("not JSON") from error
+    if not isinstance(message, dict):
+        raise Malformed("not an object")
+    return message
 
 
 def _integer(value: object, name: str, *, least: int, most: int) -> int:

@@ -286,13 +286,14 @@ def bubblewrap_arguments(
     arguments = [
         "--die-with-parent",
         "--new-session",
+        "--unshare-pid",
         "--json-status-fd",
         str(_STATUS_FD),
         "--block-fd",
         str(_BLOCK_FD),
     ]
     arguments += ["--unshare-user", "--uid", str(UID), "--gid", str(GID)]
-    arguments += [f"--unshare-{kind}" for kind in ("pid", "ipc", "uts", "cgroup") if kind not in weakened]
+    arguments += [f"--unshare-{kind}" for kind in ("ipc", "uts", "cgroup") if kind not in weakened]
     if "userns" not in weakened and "capabilities" not in weakened:
         arguments += ["--disable-userns"]
     arguments += ["--cap-add", "ALL"] if "capabilities" in weakened else ["--cap-drop", "ALL"]
@@ -302,7 +303,7 @@ def bubblewrap_arguments(
     for name, value in environ.items():
         arguments += ["--setenv", name, value]
     arguments += ["--ro-bind", "/", "/host"] if "host-files" in weakened else []
-    arguments += [*_host_usr(), *_device_arguments(weakened), *_proc_arguments()]
+    arguments += [*_host_usr(), *_device_arguments(weakened), *_proc_arguments(weakened)]
     arguments += ["--ro-bind", f"{SKELETON}/etc", "/etc"]
     for name in host_etc():
         arguments += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
@@ -339,7 +340,9 @@ def _device_arguments(weakened: frozenset[str]) -> list[str]:
     return [*arguments, "--symlink", "/proc/self/fd", "/dev/fd", "--remount-ro", "/dev"]
 
 
-def _proc_arguments() -> list[str]:
+def _proc_arguments(weakened: frozenset[str]) -> list[str]:
+    if "pid" in weakened:
+        return ["--ro-bind", "/proc", "/proc"]
     arguments = ["--proc", "/proc"]
     for name in _MASKED_FILES:
         if os.path.exists(f"/proc/{name}"):

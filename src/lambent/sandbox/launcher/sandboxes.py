@@ -19,6 +19,7 @@ from lambent.sandbox.launcher.programs import (
 )
 
 _FREEZE_LIMIT_S: Final = 1.0
+_START_LIMIT_S: Final = 10.0
 _SPIN_S: Final = 0.002
 _ASSIGNABLE: Final = ("code", "layers", "bytecode")
 # bubblewrap's monitor and the namespace's init are in the cgroup and under the kuid, too.
@@ -252,13 +253,18 @@ class Sandbox:
         end_mono_s = time.monotonic() + _SPIN_S
         while not program.find_program() and time.monotonic() < end_mono_s:
             pass
-        self._loop.poll(lambda: self._look_for_start(program))
+        deadline_mono_s = time.monotonic() + _START_LIMIT_S
+        self._loop.poll(lambda: self._look_for_start(program, deadline_mono_s))
 
-    def _look_for_start(self, program: Program) -> bool:
+    def _look_for_start(self, program: Program, deadline_mono_s: float) -> bool:
         if self._program is not program or self._starter is None:
             return True
         if not program.look_for_start(self._host.bubblewrap_status):
-            return False
+            if time.monotonic() < deadline_mono_s:
+                return False
+            program.failure = f"the program did not start within {_START_LIMIT_S:.0f} s"
+            self._kill(program)
+            return True
         answer, self._starter = self._starter, None
         answer({"pid": program.pid}, [])
         return True
@@ -289,7 +295,7 @@ class Sandbox:
         """The tree is dead: tell who waits for it."""
         self._program = None
         code, signal_number = program.result()
-        failed = self._starter is not None and program.exit_code is None
+        failed = self._starter is not None and (program.exit_code is None or bool(program.failure))
         kills = self.cgroup.out_of_memory_kills() if self.cgroup is not None else 0
         if self._starter is not None:
             failure = program.failure or "bubblewrap could not start the program; its words are in the program's output"

@@ -240,8 +240,9 @@ class Service:
                     os.close(descriptor)
 
     def _handle(self, packet: bytes, descriptors: list[int], *, torn: bool) -> None:
-        identifier, launcher = messages.find_identity(packet)
+        identifier = 0
         try:
+            identifier, launcher = messages.find_identity(packet)
             if torn:
                 raise messages.Malformed(f"longer than {messages.MESSAGE_LIMIT_BYTES} bytes")
             identifier, operation, fields = messages.parse_request(packet)

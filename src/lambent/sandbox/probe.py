@@ -1,0 +1,214 @@
+"""What this host gives to this user, tried out now: for ``lambent doctor`` and for the start. Nothing is kept."""
+
+import contextlib
+import ctypes
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lambent.sandbox.launcher.cgroups import find_cgroups
+from lambent.sandbox.launcher.disks import file_system_of
+
+LEAST_BUBBLEWRAP: Final = (0, 8)
+_WANTED_CONTROLLERS: Final = ("memory", "pids", "cpu", "freezer")
+_APPARMOR_SWITCH: Final = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+_DEBIAN_SWITCH: Final = Path("/proc/sys/kernel/unprivileged_userns_clone")
+_CALLS: Final = {"open_tree": 428, "move_mount": 429, "openat2": 437, "mount_setattr": 442}
+_ENOSYS, _EPERM = 38, 1
+_LIMIT_S: Final = 10.0
+# In a child: (user namespace unless root), then a mount and a network namespace.
+_NAMESPACES: Final = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for kind in map(int, sys.argv[1:]):
+    if libc.unshare(kind):
+        sys.exit(os.strerror(ctypes.get_errno()))
+"""
+_NEWNS, _NEWUSER, _NEWNET = 0x20000, 0x10000000, 0x40000000
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One guarantee: whether this host gives it, what was seen, and what would help."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def probe_host(disk_dir: Path) -> list[Probe]:
+    """Try everything that sandboxes need, as the user who calls. Blocking, well under a second.
+
+    ``disk_dir`` is where sandboxes' /tmp would be kept (its nearest existing parent is looked at).
+    """
+    probes: list[Callable[[], Probe]] = [
+        _probe_bubblewrap,
+        _probe_user_namespaces,
+        _probe_sandbox,
+        _probe_ids,
+        _probe_cgroups,
+        lambda: _probe_disk(disk_dir),
+        _probe_calls,
+        _probe_network,
+    ]
+    return [probe() for probe in probes]
+
+
+def _probe_bubblewrap() -> Probe:
+    name, remedy = "bubblewrap", "apt-get install bubblewrap (0.8 or newer)"
+    path = shutil.which("bwrap", path="/usr/bin:/usr/local/bin:/bin")
+    if path is None:
+        return Probe(name, ok=False, detail="not installed", remedy=remedy)
+    words = _run([path, "--version"])[1]
+    match = re.search(r"(\d+)\.(\d+)", words)
+    version = (int(match[1]), int(match[2])) if match else (0, 0)
+    if version < LEAST_BUBBLEWRAP:
+        return Probe(name, ok=False, detail=f"{words.strip()} is too old", remedy=remedy)
+    return Probe(name, ok=True, detail=words.strip())
+
+
+def _probe_user_namespaces() -> Probe:
+    name = "user namespaces"
+    code, words = _run([sys.executable, "-I", "-c", _NAMESPACES, str(_NEWUSER)])
+    if code == 0:
+        return Probe(name, ok=True, detail="allowed")
+    return Probe(name, ok=False, detail=words.strip(), remedy=_namespace_remedy())
+
+
+def _probe_sandbox() -> Probe:
+    """bubblewrap itself, under an ordinary id if we are root, as the launcher calls it."""
+    name = "a sandbox"
+    path = shutil.which("bwrap", path="/usr/bin:/usr/local/bin:/bin")
+    if path is None:
+        return Probe(name, ok=False, detail="bubblewrap is not installed", remedy="apt-get install bubblewrap")
+    arguments = [path, "--unshare-all", "--unshare-user", "--disable-userns", "--uid", "993", "--gid", "990"]
+    arguments += ["--ro-bind", "/", "/", "--proc", "/proc", "--die-with-parent", "/bin/true"]
+    code, words = _run(arguments, user=65_534 if os.geteuid() == 0 else None)
+    if code == 0:
+        return Probe(name, ok=True, detail="bubblewrap makes one")
+    return Probe(name, ok=False, detail=words.strip()[-200:], remedy=_namespace_remedy())
+
+
+def _namespace_remedy() -> str:
+    if _read(_APPARMOR_SWITCH) == "1":
+        return (
+            "AppArmor restricts user namespaces here: give bubblewrap a profile with `userns,`"
+            " (apt-get install apparmor-profiles), or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+        )
+    if _read(_DEBIAN_SWITCH) == "0":
+        return "sysctl kernel.unprivileged_userns_clone=1"
+    return "sysctl user.max_user_namespaces=15000; in a container, allow unshare and mount in its seccomp profile"
+
+
+def _probe_ids() -> Probe:
+    name = "an id for each sandbox"
+    if os.geteuid() == 0:
+        return Probe(name, ok=True, detail="root takes them from a range of its own")
+    missing = [tool for tool in ("newuidmap", "newgidmap") if shutil.which(tool, path="/usr/bin:/bin") is None]
+    if missing:
+        return Probe(name, ok=False, detail=f"{missing[0]} is not installed", remedy="apt-get install uidmap")
+    names = {str(os.getuid())}
+    with contextlib.suppress(KeyError):
+        names.add(pwd.getpwuid(os.getuid()).pw_name)
+    for table in ("/etc/subuid", "/etc/subgid"):
+        lines = [line.split(":") for line in _read(Path(table)).splitlines()]
+        if not any(line[0] in names and len(line) == 3 for line in lines):
+            remedy = f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {sorted(names)[-1]}"
+            return Probe(name, ok=False, detail=f"{table} has no range for this user", remedy=remedy)
+    return Probe(name, ok=True, detail="from /etc/subuid and /etc/subgid")
+
+
+def _probe_cgroups() -> Probe:
+    name = "cgroups"
+    rootless = os.geteuid() != 0
+    cgroups = find_cgroups(f"probe-{os.getpid()}", rootless=rootless)
+    cgroups.remove()
+    missing = [controller for controller in _WANTED_CONTROLLERS if controller not in cgroups.controllers]
+    if not missing:
+        return Probe(name, ok=True, detail=f"v{cgroups.version}: memory, processes, CPU, freezing")
+    detail = cgroups.reason or f"v{cgroups.version} without {', '.join(missing)}"
+    remedy = "mount the cgroup file system, writable"
+    if rootless:
+        remedy = "start as root, or on cgroup v2: systemd-run --user --scope -p Delegate=yes lambent start"
+    return Probe(name, ok=False, detail=f"no limits on memory, processes, CPU: {detail}", remedy=remedy)
+
+
+def _probe_disk(disk_dir: Path) -> Probe:
+    name = "size limit of /tmp"
+    place = disk_dir
+    while not place.exists():
+        place = place.parent
+    kind = file_system_of(str(place))
+    if kind in ("tmpfs", "ramfs", "devtmpfs"):
+        return Probe(name, ok=False, detail=f"{place} is in memory ({kind})", remedy="choose a directory on a disk")
+    if os.geteuid() != 0:
+        return Probe(name, ok=False, detail="only root may mount images", remedy="start as root")
+    if not os.access("/dev/loop-control", os.R_OK | os.W_OK):
+        remedy = "modprobe loop; in a container, pass /dev/loop-control and loop devices"
+        return Probe(name, ok=False, detail="/dev/loop-control cannot be opened", remedy=remedy)
+    if shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin") is None:
+        return Probe(name, ok=False, detail="mkfs.ext4 is not installed", remedy="apt-get install e2fsprogs")
+    return Probe(name, ok=True, detail=f"ext4 images on {kind}")
+
+
+def _probe_calls() -> Probe:
+    """Call each with nonsense: EBADF, EINVAL or EFAULT mean that the kernel has it and no filter refuses it."""
+    name = "calls that mount code into running sandboxes"
+    libc = ctypes.CDLL(None, use_errno=True)
+    refused = []
+    for call, number in _CALLS.items():
+        ctypes.set_errno(0)
+        result = libc.syscall(number, -1, None, 0, None, 0)
+        error = ctypes.get_errno()
+        # Without privileges move_mount says EPERM whoever asks; in the launcher's namespace it has them.
+        if result < 0 and (error == _ENOSYS or (error == _EPERM and os.geteuid() == 0)):
+            refused.append(call)
+    if refused:
+        remedy = "Linux 5.12 or newer; in a container, allow these calls in its seccomp profile"
+        return Probe(name, ok=False, detail=f"not granted: {', '.join(refused)}", remedy=remedy)
+    return Probe(name, ok=True, detail=", ".join(_CALLS))
+
+
+def _probe_network() -> Probe:
+    name = "network namespaces"
+    kinds = [_NEWNS, _NEWNET] if os.geteuid() == 0 else [_NEWUSER, _NEWNS, _NEWNET]
+    code, words = _run([sys.executable, "-I", "-c", _NAMESPACES, *map(str, kinds)])
+    if code == 0:
+        return Probe(name, ok=True, detail="allowed")
+    remedy = "run as root, or allow user namespaces" if os.geteuid() else "give this container CAP_SYS_ADMIN"
+    return Probe(name, ok=False, detail=words.strip(), remedy=remedy)
+
+
+def _run(command: list[str], *, user: int | None = None) -> tuple[int, str]:
+    groups = None if user is None else ()
+    try:
+        done = subprocess.run(  # noqa: S603  our own fixed commands
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT_S,
+            cwd="/",
+            env={},
+            check=False,
+            user=user,
+            group=user,
+            extra_groups=groups,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return -1, str(error)
+    return done.returncode, done.stdout + done.stderr
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
