@@ -242,7 +242,7 @@ class LogsApi:
 
     async def put_log_events(self, context: RequestContext, members: Members) -> Members:
         """Take a batch of events; those too old, too new or expired are named and left out."""
-        events = [(event["timestamp"], event["message"].encode()) for event in members["logEvents"]]
+        events = [(event["timestamp"], event["message"].encode("utf-8", "replace")) for event in members["logEvents"]]
         _require_batch(events)
         group = await self._groups.get_group(context.scope, members["logGroupName"])
         stream = await self._groups.get_stream(group, members["logStreamName"])

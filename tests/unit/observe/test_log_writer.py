@@ -123,6 +123,30 @@ async def test_ten_thousand_lines_do_not_hold_the_loop(logs):
         tasks.cancel_scope.cancel()
 
 
+async def test_a_stopped_writer_writes_what_it_has_and_nothing_twice(tmp_path, open_logs, monkeypatch):
+    async with open_logs(tmp_path) as logs:
+        append, entered, released = logs.events.append, asyncio.Event(), asyncio.Event()
+
+        async def slow(name, events):
+            entered.set()
+            await released.wait()
+            await append(name, events)
+
+        monkeypatch.setattr(logs.events, "append", slow)
+        writer = log_writer.LogWriter(logs.groups, logs.events, logs.clock)
+        running = asyncio.create_task(writer.run())
+        buffer = writer.open_stream(logs.scope, "g", "s", is_json=False)
+        for n in range(1_200):
+            writer.add(buffer, logs.now_ms, b"%d" % n)
+        await entered.wait()  # in the middle of the first batch
+        running.cancel()
+        await asyncio.sleep(0)
+        released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert await messages_of(logs) == [str(n) for n in range(1_200)]
+
+
 CHILD = """
 import asyncio, importlib.util, sys
 from pathlib import Path
