@@ -18,7 +18,7 @@ LogFormat = Literal["auto", "json", "text"]
 HIDDEN: Final = "[hidden]"
 
 _SECRET_NAME: Final = re.compile(
-    r"secret|password|passwd|token|credential|authorization|signature|cookie|private_?key|access_?key"
+    r"secret|password|passwd|token|credential|authorization|signature$|cookie|private_?key|access_?key"
     r"|^environ(ment)?$|^variables$|^payload$|^body$|^headers$",
     re.IGNORECASE,
 )

@@ -106,6 +106,7 @@ def test_secrets_inside_of_other_fields_are_cut_out():
             "raw": b"12345",
             "error": ValueError("Bearer abc.def failed"),
             "environment_id": "e",
+            "signatures": "verify",
             "deep": {"a": {"b": {"c": {"d": {"e": 1}}}}},
         },
     )
@@ -116,5 +117,6 @@ def test_secrets_inside_of_other_fields_are_cut_out():
         "raw": "<5 bytes>",
         "error": f"Bearer {HIDDEN} failed",
         "environment_id": "e",
+        "signatures": "verify",
         "deep": {"a": {"b": {"c": {"d": "<dict>"}}}},
     }
