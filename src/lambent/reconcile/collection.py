@@ -17,14 +17,24 @@ log = structlog.get_logger(__name__)
 class PackageCollector:
     """Runs ``collect`` at intervals with every digest that a spec wants or a status still serves."""
 
-    def __init__(self, documents: Documents, trees: CodeTrees, clock: Clock, *, interval_s: float = 3600.0) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        trees: CodeTrees,
+        clock: Clock,
+        *,
+        first_after_s: float = 60.0,
+        interval_s: float = 3600.0,
+    ) -> None:
         self._documents = documents
         self._trees = trees
         self._clock = clock
+        self._first_after_s = first_after_s  # a start has better things to do than to read every document again
         self._interval_s = interval_s
 
     async def run(self) -> None:
-        """Collect now and at every interval, until cancelled."""
+        """Collect soon and at every interval, until cancelled."""
+        await self._clock.sleep_s(self._first_after_s)
         while True:
             try:
                 await self.collect_once()

@@ -46,17 +46,20 @@ async def test_many_functions_are_all_read(plant):
 
 async def test_a_list_that_fails_deletes_nothing_and_the_next_turn_comes(plant):
     await plant.write(spec())
-    working = plant.documents.list
+    plant.documents.list = working = plant.documents.list  # so that it compares by identity
 
     async def failing(prefix, **rest):
         plant.documents.list = working
         raise Unavailable("no")
 
     plant.documents.list = failing
-    collector = PackageCollector(plant.documents, plant.trees, plant.clock, interval_s=10.0)
+    collector = PackageCollector(plant.documents, plant.trees, plant.clock, first_after_s=5.0, interval_s=10.0)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(collector.run())
         await plant.until(lambda status: plant.clock.sleeping)
+        assert plant.documents.list is failing
+        await plant.clock.advance_s(5)
+        await plant.until(lambda status: plant.documents.list is working and plant.clock.sleeping)
         assert plant.trees.collected == []
         await plant.clock.advance_s(10)
         await plant.until(lambda status: plant.trees.collected)
