@@ -6,7 +6,7 @@ from lambent.environment.environments import Environments
 from lambent.invoke.access import Authoriser
 from lambent.invoke.concurrency import Concurrency, Lease
 from lambent.invoke.functions import FunctionView
-from lambent.invoke.trace import complete_trace_header
+from lambent.invoke.trace import new_trace_header
 from lambent.model.clock import Clock
 from lambent.model.errors import InvalidParameterValue, Throttled
 from lambent.model.functions import FunctionVersion
@@ -41,9 +41,8 @@ class Invoker:
         require_tenant(version, call)
         if call.is_dry_run:
             return InvocationResult(payload=b"", executed_version=version.version)
-        traced = complete_trace_header(call.trace_header, version, self._clock.now())
-        if traced is not call.trace_header:
-            call = replace(call, trace_header=traced)
+        if call.trace_header is None:
+            call = replace(call, trace_header=new_trace_header(version, self._clock.now()))
         with await self._lease(version, call) as lease:
             async with self._environments.take(version, call) as environment:
                 lease.follow(environment)

@@ -161,7 +161,8 @@ class RuntimeProvider:
             argv=("/var/runtime/bootstrap", f"/var/lang/bin/{name}", "/var/runtime/bootstrap.py"),
             runtime_tree=tree,
             interpreter_tree=interpreter,
-            environ=(("LC_CTYPE", "C.UTF-8"),),  # recorded from AWS
+            # Recorded from AWS: from Amazon Linux 2023 on.
+            environ=(("LC_CTYPE", "C.UTF-8"),) if int(runtime.version.split(".")[1]) >= 12 else (),
             version=runtime.version_text,
             runtime=runtime,
             python=target,

@@ -42,6 +42,10 @@ def use_prepared_bytecode(task_root: str) -> None:
 def main() -> None:
     """Serve the function named by ``_HANDLER`` until the sandbox ends."""
     task_root = environ["LAMBDA_TASK_ROOT"]
+    if sys.version_info < (3, 12):
+        # Recorded from AWS: absent there, as Amazon Linux 2 has the locale of LANG; an interpreter that lacks it sets
+        # this (PEP 538).
+        environ.pop("LC_CTYPE", None)
     use_prepared_bytecode(task_root)
     # Before the function's own folder is searched: a client or a simplejson that it packed must not replace these.
     from awslambdaric.__main__ import main as serve  # type: ignore[import-not-found]
