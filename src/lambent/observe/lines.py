@@ -76,9 +76,9 @@ def render_report(record: InvocationRecord) -> str:
     if record.init_duration_ms is not None:
         line += f"Init Duration: {record.init_duration_ms:.2f} ms\t"
     line += _status_fields(record.status, record.error_type).removeprefix("\t")
-    trace = dict(_TRACE.findall(record.trace_header or ""))
-    if trace.get("Sampled") != "1":
+    if not record.trace_header or not is_sampled(record.trace_header):
         return f"{line}\n"
+    trace = dict(_TRACE.findall(record.trace_header))
     return f"{line}\nXRAY TraceId: {trace.get('Root', '')}\tSegmentId: {trace.get('Parent', '')}\tSampled: true\t\n"
 
 
@@ -172,6 +172,11 @@ def render_time(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
 
 
+def is_sampled(trace_header: str) -> bool:
+    """Return whether a trace header says that its trace is sampled."""
+    return dict(_TRACE.findall(trace_header)).get("Sampled") == "1"
+
+
 def _milliseconds(duration_ms: float) -> float:
     return round(float(duration_ms), 3)  # recorded from AWS: three decimals at most, 5000.0 for a whole number
 
@@ -182,7 +187,8 @@ def _status(record: InitRecord | InvocationRecord) -> Record:
 
 def _context(record: InvocationRecord) -> Record:
     context: Record = {}
-    if record.trace_header:
+    # Recorded from AWS: events of invocations that are not sampled have no ``tracing``, though they have a header.
+    if record.trace_header and is_sampled(record.trace_header):
         context["tracing"] = {"type": "X-Amzn-Trace-Id", "value": record.trace_header}
     return {**context, **_present(tenantId=record.tenant_id)}
 

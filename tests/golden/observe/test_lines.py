@@ -193,6 +193,17 @@ def test_runtime_done_tells_spans_and_bytes_as_recorded():
     )
 
 
+def test_only_a_sampled_trace_is_told():
+    # Recorded from AWS: the events above are of functions that were not traced, and have no tracing.
+    header = "Root=1-6;Parent=1;Sampled="
+    for make in (lines.runtime_done_record, lines.report_record):
+        assert "tracing" not in make(record(trace_header=f"{header}0"))
+        assert make(record(trace_header=f"{header}1"))["tracing"] == {
+            "type": "X-Amzn-Trace-Id",
+            "value": f"{header}1",
+        }
+
+
 def test_a_published_version_starts_under_its_qualified_arn():
     fields = lines.start_record(REQUEST, version_of(number="7"))
     assert (fields["functionArn"].endswith(":function:tenner-notifier:7"), fields["version"]) == (True, "7")
