@@ -220,7 +220,7 @@ class ExecutionEnvironment:
         self._log.invocation_ended(record)
         run.resolve(self.version, self._log.take_tail() if run.call.wants_log_tail else None)
         if self.phase is Phase.BUSY:
-            self._move(Event.NEXT)
+            self._move(Event.NEXT if status is Status.SUCCESS else Event.FAULT)
         self._settle()
         self._tools.record(record)
 
