@@ -29,6 +29,7 @@ from lambent.assembly.processes import build_runtimes, write_endpoint
 from lambent.assembly.stock import CatalogueRules
 from lambent.config import Settings, parse_settings
 from lambent.control.commands import LambdaCommands
+from lambent.control.quotas import AccountQuotas
 from lambent.control.variables import VariableVault
 from lambent.environment.api_server import ApiServers
 from lambent.environment.assignment import Assigner
@@ -50,10 +51,15 @@ from lambent.invoke.invoker import Invoker
 from lambent.invoke.records import InvocationRecords
 from lambent.model.documents import FunctionSpec
 from lambent.model.errors import HostError
+from lambent.neighbours.catalogue import build_catalogue
+from lambent.neighbours.s3 import ObjectFetcher
+from lambent.observe.billing import Billing
 from lambent.observe.log_events import StoredEvents
 from lambent.observe.log_groups import LogGroups
 from lambent.observe.log_writer import LogWriter
 from lambent.observe.logs_api import LogsApi
+from lambent.observe.metrics import FunctionMetrics, PlatformMetrics
+from lambent.observe.process_log import configure_process_log
 from lambent.observe.store_seam import StoredDocuments, StoreParts
 from lambent.observe.stream_log import StreamEnvironmentLog
 from lambent.reconcile.collection import PackageCollector
@@ -161,7 +167,7 @@ async def build_server(
     """Return the server of the endpoint, with everything behind it started."""
     clock, catalogue, runtimes = SystemClock(), RuntimeCatalogue.load(), build_runtimes(settings)
     roles = RoleCredentials(clock)
-    records = InvocationRecords(clock)
+    records = InvocationRecords(clock, (FunctionMetrics(PlatformMetrics()), Billing()))
     deadlines = Deadlines(clock)
     tools = EnvironmentTools(
         driver=driver,
@@ -181,31 +187,39 @@ async def build_server(
 
     view = FunctionView(store.documents, clock, open_variables, environments.retire_outdated)
     await view.load()
-    for name, loop in (("records", records.run), ("log writer", logs.writer.run), ("function view", view.run)):
-        loops.start(name, loop())
+    loops.start("records", records.run())
+    loops.start("log writer", logs.writer.run())
+    loops.start("log retention", logs.groups.run())
+    loops.start("function view", view.run())
     await stack.enter_async_context(environments)
     reconciler = FunctionReconciler(store.documents, artifacts, runtimes, view.applied, clock)
     loops.start("function reconciler", reconciler.run())
     loops.start("package collection", PackageCollector(store.documents, artifacts, clock).run())
     locations = CodeLocations(CodeUrls(key, clock), store.documents, artifacts)
+    fetcher = ObjectFetcher(build_catalogue(settings.endpoints))
+    stack.callback(fetcher.close)
     commands = LambdaCommands(
         documents=store.documents,
         applied=view.applied,
         packages=artifacts,
-        objects=None,
+        objects=fetcher,
         sealer=sealer,
         runtimes=CatalogueRules(catalogue),
         sign_location=locations.sign,
         clock=clock,
         architecture=MACHINES.get(platform.machine(), platform.machine()),
+        quotas=AccountQuotas(concurrent_executions=settings.concurrency_limit),
     ).commands()
     invoker = Invoker(OwnAccountOnly(), view, Concurrency(settings.concurrency_limit), environments, clock)
     answers, calls = Answers(clock), Calls()
     stack.push_async_callback(calls.close, settings.drain_s)
     lambda_codec = ServiceCodec.load("lambda")
+    logs_api = LogsApi(logs.groups, logs.events, clock, logs.writer.flush)
     services = {
         "lambda": Service(lambda_codec, commands),
-        "logs": Service(ServiceCodec.load("logs"), LogsApi(logs.groups, logs.events, clock).commands),
+        "logs": Service(
+            ServiceCodec.load("logs"), LogsApi(logs.groups, logs.events, clock, logs.writer.flush).commands
+        ),
     }
     verifier = SignatureVerifier(settings.signatures, KnownCredentials(settings.credentials, roles), clock)
     door = InvokeDoor(
@@ -243,6 +257,7 @@ def pool_limits(settings: Settings) -> PoolLimits:
 def main() -> int:
     """Serve with the settings file argv[1] and the launcher's channel argv[2]. Exit 3: no use in another try."""
     settings = parse_settings(Path(sys.argv[1]).read_text())
+    configure_process_log(settings.log_format)
     try:
         require_safe_bind(settings.host, settings.signatures)
         uvloop.run(serve(settings, socket.socket(fileno=int(sys.argv[2]))))

@@ -15,6 +15,14 @@ from lambent.cli.server_commands import port_holder, require_free_port, running_
 from lambent.config import Settings
 
 DISK_WANTED_BYTES = 2 * 1024**3
+# Without these the bubblewrap driver starts nothing; without the others something is weaker, as the line says.
+REQUIRED = {
+    "bubblewrap",
+    "user namespaces",
+    "a sandbox",
+    "network namespaces",
+    "calls that mount code into running sandboxes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +60,10 @@ def host_findings(settings: Settings) -> Sequence[Finding]:
     """Return what the sandbox's own probes found."""
     from lambent.sandbox.probe import probe_host
 
-    required = settings.driver == "bubblewrap"
+    needs_all = settings.driver == "bubblewrap"
+    probes = probe_host(Path(settings.state_dir))
     return [
-        Finding(each.name, each.ok, each.detail, each.remedy, required and each.is_required) for each in probe_host()
+        Finding(each.name, each.ok, each.detail, each.remedy, needs_all and each.name in REQUIRED) for each in probes
     ]
 
 
