@@ -29,7 +29,8 @@ SOUND = {
 ODD = [
     None, True, False, 0, -1, 1, 2**53, 2**64, 1.5, 1e308,
     "", "x", "../x", "/etc", ".", "..", "a\0b",
-    "\ud800", "x" * 5000, [], [None], ["x"], ["/bin/true", 1], {}, {"": ""}, {"a=b": "c"}, {"code": "../x"}, {"code": "a/b"},
+    "\ud800", "x" * 5000, [], [None], ["x"], ["/bin/true", 1], {}, {"": ""}, {"a=b": "c"},
+    {"code": "../x"}, {"code": "a/b"},
     {"code": None}, {"kernel": "x"}, ["output", "output"], ["log"], {**LIMITS, "memory_mib": -1},
     {**LIMITS, "cpu_share": "x"}, {**LIMITS, "cpu_share": 0}, {**LIMITS, "more": 1}, {"memory_mib": 1},
 ]  # fmt: skip
