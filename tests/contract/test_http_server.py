@@ -66,6 +66,8 @@ class Shown:
                 reply.send(200, (), b"enough")
             case "/chunks":
                 return self._write_chunks(reply, ())
+            case "/short":
+                return self._write_chunks(reply, (("Content-Length", "9"),))
             case "/sized":
                 return self._write_chunks(reply, (("Content-Length", str(sum(map(len, self.chunks)))),))
             case _:
@@ -288,6 +290,15 @@ async def test_continue_is_sent_once_the_plan_accepted_the_body(path):
         assert (await peer.answer())[2] == b"hi"
 
 
+async def test_body_that_came_unasked_needs_no_continue():
+    async with serving(Shown()) as (_, connect):
+        peer = await connect()
+        for path in (b"/", b"/stream"):
+            peer.send(post(path, b"here", b"Expect: 100-continue"))
+            status, _, body = await peer.answer()
+            assert (status, body) == (200, b"here")
+
+
 async def test_continue_waits_for_the_answers_before_it():
     app = Shown()
     async with serving(app) as (_, connect):
@@ -363,6 +374,18 @@ async def test_streamed_answer_of_known_length_comes_without_chunks():
         peer = await connect()
         peer.send(GET.replace(b"/ ", b"/sized ") * 2)
         assert [(await peer.answer())[2] for _ in range(2)] == [b"abcde"] * 2
+
+
+@pytest.mark.parametrize("chunks", [[b"ab"], [b"0123456789"]], ids=["shorter", "longer"])
+async def test_streamed_answer_of_another_length_than_said_breaks_the_connection_off(chunks):
+    app = Shown()
+    app.chunks = chunks
+    async with serving(app) as (_, connect):
+        peer = await connect()
+        peer.send(GET.replace(b"/ ", b"/short ") + GET)
+        answer = await peer.rest()
+        assert answer.count(b"HTTP/1.1") <= 1
+        assert b"content-length: 9" not in answer.lower() or len(answer.partition(b"\r\n\r\n")[2]) < 9
 
 
 async def test_streamed_answer_to_http_1_0_ends_with_the_connection():

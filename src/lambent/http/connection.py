@@ -280,8 +280,7 @@ class Connection(asyncio.Protocol):
         while self._queue and not self._is_write_paused and self._transport is not None:
             first = self._queue[0]
             if first.is_dispatched or not first.is_ready:
-                if first is self._incoming:
-                    self._allow_body(first)
+                self._allow_body(first)
                 return
             if first.stream is not None:
                 self._allow_body(first)

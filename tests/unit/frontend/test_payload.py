@@ -33,6 +33,8 @@ def test_no_event_is_an_empty_object():
             "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')\n at " + REDACTED.format(1, 1),
         ),
         (b"n\x87r\x9e\xe9\xb5\xd7I\xee\x9bmt", "Invalid UTF-8 start byte 0x87\n at " + REDACTED.format(1, 3)),
+        # Not recorded: the same fault inside of a string.
+        (b'{"a": "\xff"}', "Invalid UTF-8 start byte 0xff\n at " + REDACTED.format(1, 9)),
     ],
 )
 def test_event_that_is_no_json_is_refused_in_the_words_of_aws(body, reason):
