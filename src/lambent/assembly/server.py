@@ -217,9 +217,7 @@ async def build_server(
     logs_api = LogsApi(logs.groups, logs.events, clock, logs.writer.flush)
     services = {
         "lambda": Service(lambda_codec, commands),
-        "logs": Service(
-            ServiceCodec.load("logs"), LogsApi(logs.groups, logs.events, clock, logs.writer.flush).commands
-        ),
+        "logs": Service(ServiceCodec.load("logs"), logs_api.commands),
     }
     verifier = SignatureVerifier(settings.signatures, KnownCredentials(settings.credentials, roles), clock)
     door = InvokeDoor(
