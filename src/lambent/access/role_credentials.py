@@ -15,7 +15,7 @@ _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
 class RoleCredentials:
-    """Issues credentials and knows whose they are, for as long as they are valid. In memory: environments die with us."""
+    """Issues credentials and knows whose they are while they are valid. In memory: environments die with us."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
