@@ -23,6 +23,7 @@ IDS = st.sampled_from([None, None, "x", "y"])
 DELAYS_S = st.sampled_from([0, 0, 1, 10])
 SIZES = st.sampled_from([0, 10, 5000])
 NEW = object()  # a revision that the store will draw
+NO_REVISION = 10**9
 DAY_S = 86_400
 
 
@@ -72,7 +73,7 @@ class StoreMachine(RuleBasedStateMachine):
         if kind == "enqueue":
             return Enqueue("q", self.message(data.draw(SIZES), data.draw(DELAYS_S), data.draw(IDS), data.draw(GROUPS)))
         current = self.docs[key][1] if key in self.docs else ABSENT
-        expect = data.draw(st.sampled_from([ANY, ABSENT, current, 1]))
+        expect = data.draw(st.sampled_from([ANY, ABSENT, current, NO_REVISION]))
         return Put(key, data.draw(VALUES), expect) if kind == "put" else Delete(key, expect)
 
     def expected(self, ops):

@@ -35,12 +35,14 @@ from lambent.store.limits import (
     prepare_operations,
     size_bytes,
 )
+from lambent.store.sqlite.deliveries import insert_item
 from lambent.store.sqlite.feed import ChangeFeed, last_revision
-from lambent.store.sqlite.items import insert_item
 from lambent.store.sqlite.reader import Readers
 from lambent.store.sqlite.writer import Transaction, Writer
 
 _FIND: Final = "SELECT val, rev FROM doc WHERE key = ?"
+_PUT: Final = """INSERT INTO doc(key, rev, val) VALUES(?, ?, ?)
+ON CONFLICT(key) DO UPDATE SET rev = excluded.rev, val = excluded.val"""
 
 
 class SqliteDocuments:
@@ -66,7 +68,10 @@ class SqliteDocuments:
         """Do all or nothing; return a number an operation."""
         prepared = prepare_operations(ops)
         size = sum(size_bytes(each) for each in prepared)
-        revisions: builtins.list[int] = await self._writer.run(lambda tx: transact(tx, prepared, fence, op), size)
+        is_whole = len(prepared) == 1 and op is None
+        revisions: builtins.list[int] = await self._writer.run(
+            lambda tx: transact(tx, prepared, fence, op), size, is_whole=is_whole
+        )
         return revisions
 
     async def put(self, key: str, value: Json, *, expect: int | Expect = ANY, fence: Holding | None = None) -> int:
@@ -114,7 +119,7 @@ def write(tx: Transaction, change: Write) -> int:
     if value is None:
         tx.db.execute("DELETE FROM doc WHERE key = ?", (key,))
     else:
-        tx.db.execute("INSERT OR REPLACE INTO doc(key, rev, val) VALUES(?, ?, ?)", (key, rev, value))
+        tx.db.execute(_PUT, (key, rev, value))
     tx.changes.append((rev, key, value))
     return rev
 

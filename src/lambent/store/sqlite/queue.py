@@ -7,7 +7,7 @@ from functools import partial
 from lambent.model.clock import Clock
 from lambent.store.contract import Delivery, Depth, NotOwner, QueueMessage
 from lambent.store.limits import check_body, check_key, delay_us, now_us, prepare_messages
-from lambent.store.sqlite import items
+from lambent.store.sqlite import deliveries as operations
 from lambent.store.sqlite.alarms import Alarms
 from lambent.store.sqlite.reader import Readers
 from lambent.store.sqlite.schema import BLOCKED
@@ -32,7 +32,7 @@ class SqliteQueue:
         """Return the items' ids once they are durable."""
         prepared = prepare_messages(queue, messages)
         size = sum(len(item.body) for item in prepared)
-        ids: list[str] = await self._writer.run(lambda tx: [items.insert_item(tx, item) for item in prepared], size)
+        ids: list[str] = await self._writer.run(lambda tx: operations.insert_items(tx, prepared), size, is_whole=True)
         return ids
 
     async def receive(self, queue: str, *, limit: int, visible_after_s: float, wait_s: float) -> list[Delivery]:
@@ -41,11 +41,15 @@ class SqliteQueue:
         visible_us, may_wait = delay_us(visible_after_s), wait_s > 0
 
         def work(tx: Transaction) -> object:
-            found = items.claim(tx, queue, limit, visible_us)
+            found = operations.claim(tx, queue, limit, visible_us)
             return [] if found is PARKED and not may_wait else found
 
         request = Request(
-            work, self._loop.create_future(), parks_on=queue if may_wait else None, abandoned=self._give_back
+            work,
+            self._loop.create_future(),
+            is_whole=True,
+            parks_on=queue if may_wait else None,
+            abandoned=self._give_back,
         )
         cancel_alarm = self._alarms.after_s(wait_s, lambda: self._writer.withdraw(request)) if may_wait else None
         self._waiting += 1
@@ -65,25 +69,25 @@ class SqliteQueue:
 
     async def ack(self, *deliveries: Delivery) -> None:
         """Remove items for ever, each for itself."""
-        if dead := await self._writer.run(lambda tx: items.ack(tx, deliveries)):
+        if dead := await self._writer.run(lambda tx: operations.ack(tx, deliveries), is_whole=True):
             raise NotOwner(f"{len(dead)} of {len(deliveries)} receipts are dead", dead)
 
     async def nak(self, delivery: Delivery, *, delay_s: float, body: bytes | None = None) -> None:
         """Give an item back, visible after ``delay_s``, with a new body if given."""
         delay, size = delay_us(delay_s), 0 if body is None else len(check_body(body))
-        if not await self._writer.run(lambda tx: items.nak(tx, delivery, delay, body), size):
+        if not await self._writer.run(lambda tx: operations.nak(tx, delivery, delay, body), size):
             raise NotOwner("the receipt is dead", [delivery])
 
     async def extend(self, delivery: Delivery, *, visible_after_s: float) -> None:
         """Keep an item for ``visible_after_s`` from now."""
         visible_us = delay_us(visible_after_s)
-        if not await self._writer.run(lambda tx: items.extend(tx, delivery, visible_us)):
+        if not await self._writer.run(lambda tx: operations.extend(tx, delivery, visible_us)):
             raise NotOwner("the receipt is dead", [delivery])
 
     async def depth(self, queue: str) -> Depth:
         """Return the counts of a queue."""
         check_key(queue)
-        return await self._readers.run(lambda db: items.depth(db, queue, now_us(self._clock)))
+        return await self._readers.run(lambda db: operations.depth(db, queue, now_us(self._clock)))
 
     def wake_at(self, due: Mapping[str, int]) -> None:
         """Remember when the next item of each of these queues, which have parked receivers, is due."""
@@ -102,4 +106,4 @@ class SqliteQueue:
 
     def _give_back(self, deliveries: list[Delivery]) -> None:
         if deliveries:
-            self._writer.post(lambda tx: items.give_back(tx, deliveries))
+            self._writer.post(lambda tx: operations.give_back(tx, deliveries))

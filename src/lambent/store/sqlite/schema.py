@@ -17,16 +17,17 @@ BUSY_TIMEOUT_MS: Final = 5000
 
 # Items: `vis` is when an item may be delivered, in microseconds since 1970; an item that waits for an earlier one of
 # its group has BLOCKED added. `rcpt` is odd while a delivery may be live, and is never the same twice for one `n`,
-# which is never used again (AUTOINCREMENT): so no receipt ever means two deliveries. A body over 4 KiB lies apart,
-# so that claiming and extending do not write it again.
+# which is never used again (`meta` keeps the last one): so no receipt ever means two deliveries. A body over 4 KiB
+# lies apart, so that claiming and extending do not write it again.
+# Documents: not WITHOUT ROWID, for there a value over 1,000 bytes would take a page of its own.
 BLOCKED: Final = 1 << 61
 INLINE_LIMIT_BYTES: Final = 4096
 
 _FIRST: Final = """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v NOT NULL) WITHOUT ROWID;
-CREATE TABLE doc(key TEXT PRIMARY KEY, rev INTEGER NOT NULL, val BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE doc(key TEXT NOT NULL PRIMARY KEY, rev INTEGER NOT NULL, val BLOB NOT NULL);
 CREATE TABLE doc_log(rev INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, at INTEGER NOT NULL, val BLOB);
-CREATE TABLE item(n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT, q TEXT NOT NULL, grp TEXT, vis INTEGER NOT NULL,
+CREATE TABLE item(n INTEGER PRIMARY KEY, id TEXT, q TEXT NOT NULL, grp TEXT, vis INTEGER NOT NULL,
     attempt INTEGER NOT NULL, rcpt INTEGER NOT NULL, at INTEGER NOT NULL, body BLOB);
 CREATE UNIQUE INDEX item_id ON item(q, id) WHERE id IS NOT NULL;
 CREATE INDEX item_due ON item(q, vis);
@@ -39,7 +40,7 @@ CREATE INDEX hold_holder ON hold(holder);
 CREATE TABLE holder(holder TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE op(id BLOB PRIMARY KEY, result BLOB, at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX op_at ON op(at);
-INSERT INTO meta VALUES('token', 0);
+INSERT INTO meta VALUES('token', 0), ('item', 0);
 """
 
 MIGRATIONS: Final[Sequence[str]] = (_FIRST,)

@@ -33,15 +33,32 @@ class Transaction:
     mono_us: int
     changes: list[LogRow] = field(default_factory=list)
     queues: set[str] = field(default_factory=set)  # those in which something may have become visible, or later will
+    _last_item: int = 0
+
+    def next_item(self) -> int:
+        """Return a number that no item ever had; a group reads and writes the last one once."""
+        if not self._last_item:
+            self._last_item = int(self.db.execute("SELECT v FROM meta WHERE k = 'item'").fetchone()[0])
+        self._last_item += 1
+        return self._last_item
+
+    def finish(self) -> None:
+        """Write what was kept until the end of the group."""
+        if self._last_item:
+            self.db.execute("UPDATE meta SET v = ? WHERE k = 'item'", (self._last_item,))
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One operation that waits for its group. ``abandoned`` takes a result that nobody waits for any more."""
+    """One operation that waits for its group. ``abandoned`` takes a result that nobody waits for any more.
+
+    ``is_whole``: it refuses, if it does, before it has changed anything, so it needs no savepoint.
+    """
 
     work: Callable[[Transaction], Any]
     future: "asyncio.Future[Any]"
     size: int = 0
+    is_whole: bool = False
     parks_on: str | None = None  # the queue of a receive that may wait
     abandoned: Callable[[Any], None] | None = None
 
@@ -70,9 +87,9 @@ class Writer:
             "lambent-store", self._run_group, lambda request: request.size, on_stop=self._disconnect
         )
 
-    async def run(self, work: Callable[[Transaction], Any], size: int = 0) -> Any:
+    async def run(self, work: Callable[[Transaction], Any], size: int = 0, *, is_whole: bool = False) -> Any:
         """Return what ``work`` returned in the thread, once its group is durable."""
-        return await self.submit(Request(work, self._loop.create_future(), size))
+        return await self.submit(Request(work, self._loop.create_future(), size, is_whole))
 
     def submit(self, request: Request) -> "asyncio.Future[Any]":
         """Hand over a request; return its future."""
@@ -100,6 +117,7 @@ class Writer:
         self.post(look)
 
     def post(self, work: Callable[[Transaction], None]) -> None:
+        """Have ``work`` done with the next group; nobody waits for it, and after the close it is dropped."""
         request = Request(work, self._loop.create_future())
         request.future.add_done_callback(_look_at)
         try:
@@ -141,6 +159,7 @@ class Writer:
                     committed.outcomes.append((request, result, failure))
             self._serve(transaction, committed)
             self._upkeep(transaction)
+            transaction.finish()
         except sqlite3.Error as error:
             self._roll_back()
             return self._trouble(group, Unavailable(f"the store cannot write: {error}"), error, committed)
@@ -157,6 +176,11 @@ class Writer:
 
     def _apply(self, transaction: Transaction, request: Request) -> tuple[Any, BaseException | None]:
         """Run one request in a savepoint of its own: what it refuses does not spoil its neighbours."""
+        if request.is_whole:
+            try:
+                return request.work(transaction), None
+            except StoreError as error:
+                return None, error
         db, told = transaction.db, len(transaction.changes)
         db.execute("SAVEPOINT request")
         try:
