@@ -49,6 +49,11 @@ class Places:
         return self.state_dir / "key"
 
     @property
+    def lock_file(self) -> Path:
+        """Held while a server uses the directory."""
+        return self.state_dir / "lock"
+
+    @property
     def endpoint_file(self) -> Path:
         """Written by the server when it is ready."""
         return self.run_dir / "endpoint.json"

@@ -1,7 +1,6 @@
 """Commands on the server itself: start, stop, status."""
 
 import contextlib
-import fcntl
 import json
 import os
 import pwd
@@ -215,16 +214,3 @@ def status(settings: Settings, *, as_json: bool) -> int:
     else:
         click.echo(f"{'ready' if is_ready else 'not ready'} at {endpoint}, process {pid}, state {settings.state_dir}")
     return 0 if is_ready else 3
-
-
-@contextlib.contextmanager
-def state_lock(state_dir: Path) -> Any:
-    """Hold the state directory for this process alone; CommandFailed if another one has it."""
-    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise CommandFailed(f"{state_dir} is in use by another server") from error
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,210 @@
+"""The object graph: the data plane, the control plane, and the one door before both."""
+
+import platform
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from lambent.access.origins import decide_origin
+from lambent.access.role_credentials import RoleCredentials
+from lambent.access.sealing import Sealer
+from lambent.access.signed_url import CodeUrls
+from lambent.access.sigv4 import SignatureVerifier
+from lambent.artifacts.code import Artifacts
+from lambent.assembly.clock import SystemClock
+from lambent.assembly.doors import CodeLocations, KnownCredentials, refuse_events
+from lambent.assembly.loops import Loops
+from lambent.assembly.places import Places
+from lambent.assembly.processes import build_runtimes
+from lambent.assembly.stock import CatalogueRules
+from lambent.config import Settings
+from lambent.control.commands import LambdaCommands
+from lambent.control.quotas import AccountQuotas
+from lambent.control.variables import VariableVault
+from lambent.environment.api_server import ApiServers
+from lambent.environment.assignment import Assigner
+from lambent.environment.deadlines import Deadlines
+from lambent.environment.environment import EnvironmentTools
+from lambent.environment.environments import Environments
+from lambent.environment.placement import PoolLimits
+from lambent.frontend.answers import Answers
+from lambent.frontend.calls import Calls
+from lambent.frontend.gateway import Gateway
+from lambent.frontend.invoke import InvokeDoor
+from lambent.frontend.seams import Service, Services
+from lambent.invoke.access import OwnAccountOnly
+from lambent.invoke.concurrency import Concurrency
+from lambent.invoke.functions import FunctionView
+from lambent.invoke.invoker import Invoker
+from lambent.invoke.records import InvocationRecords, RecordSink
+from lambent.model.documents import FunctionSpec
+from lambent.neighbours.catalogue import build_catalogue
+from lambent.neighbours.s3 import ObjectFetcher
+from lambent.observe.billing import Billing
+from lambent.observe.log_events import StoredEvents
+from lambent.observe.log_groups import LogGroups
+from lambent.observe.log_writer import LogWriter
+from lambent.observe.logs_api import LogsApi
+from lambent.observe.metrics import FunctionMetrics, PlatformMetrics
+from lambent.observe.store_seam import StoredDocuments, StoreParts
+from lambent.observe.stream_log import StreamEnvironmentLog
+from lambent.reconcile.collection import PackageCollector
+from lambent.reconcile.functions import FunctionReconciler
+from lambent.runtimes.catalogue import RuntimeCatalogue
+from lambent.sandbox.driver import SandboxDriver
+from lambent.store.contract import ABSENT, Conflict, Entry, Store
+from lambent.wire.service import ServiceCodec
+
+MACHINES: Final = {"x86_64": "x86_64", "aarch64": "arm64"}  # the kernel's word → AWS's
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What everything stands on: settings, time, the store, the driver; and who ends what was started."""
+
+    settings: Settings
+    store: Store
+    key: bytes = field(repr=False)
+    artifacts: Artifacts
+    driver: SandboxDriver
+    roles: RoleCredentials
+    clock: SystemClock
+    stack: AsyncExitStack
+    loops: Loops
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """The parts that log events pass through."""
+
+    groups: LogGroups
+    events: StoredEvents[Any, Any]
+    writer: LogWriter
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlane:
+    """The road of an invocation, and the view of functions that it reads."""
+
+    view: FunctionView
+    invoker: Invoker
+
+
+async def build_gateway(ground: Ground) -> Gateway:
+    """Return the door of the endpoint, with everything behind it started."""
+    logs = start_logs(ground)
+    plane = await start_data_plane(ground, logs)
+    locations = CodeLocations(CodeUrls(ground.key, ground.clock), ground.store.documents, ground.artifacts)
+    services = build_services(ground, plane, logs, locations)
+    return build_door(ground, plane, services, locations)
+
+
+def start_logs(ground: Ground) -> Logs:
+    """Return the log parts, writing and forgetting from now on."""
+    store, clock = ground.store, ground.clock
+    parts = StoreParts(documents=store.documents, streams=store.streams, entry=Entry, absent=ABSENT, conflict=Conflict)
+    events = StoredEvents(parts)
+    groups = LogGroups(StoredDocuments(parts), events, clock)
+    logs = Logs(groups, events, LogWriter(groups, events, clock))
+    ground.loops.start("log writer", logs.writer.run())
+    ground.loops.start("log retention", logs.groups.run())
+    return logs
+
+
+async def start_data_plane(ground: Ground, logs: Logs) -> DataPlane:
+    """Return the road of an invocation, with its view loaded and functions being reconciled."""
+    settings, store, clock, loops = ground.settings, ground.store, ground.clock, ground.loops
+    sinks: Sequence[RecordSink] = (FunctionMetrics(PlatformMetrics()), Billing())
+    records, runtimes = InvocationRecords(clock, sinks), build_runtimes(settings)
+    tools = EnvironmentTools(
+        driver=ground.driver,
+        servers=ApiServers(clock),
+        assigner=Assigner(runtimes, ground.artifacts, ground.roles, Places.of(settings).code_root),
+        open_log=lambda version, environment_id, at: StreamEnvironmentLog(logs.writer, version, environment_id, at),
+        clock=clock,
+        deadlines=Deadlines(clock),
+        record=records.record_invocation,
+    )
+    environments = Environments(tools, pool_limits(settings))
+    vault = VariableVault(Sealer(ground.key))
+
+    def open_variables(spec: FunctionSpec) -> tuple[tuple[str, str], ...]:
+        return tuple((vault.open(spec) or {}).items())
+
+    view = FunctionView(store.documents, clock, open_variables, environments.retire_outdated)
+    await view.load()
+    loops.start("records", records.run())
+    loops.start("function view", view.run())
+    await ground.stack.enter_async_context(environments)
+    reconciler = FunctionReconciler(store.documents, ground.artifacts, runtimes, view.applied, clock)
+    loops.start("function reconciler", reconciler.run())
+    loops.start("package collection", PackageCollector(store.documents, ground.artifacts, clock).run())
+    concurrency = Concurrency(settings.concurrency_limit)
+    return DataPlane(view, Invoker(OwnAccountOnly(), view, concurrency, environments, clock))
+
+
+def build_services(ground: Ground, plane: DataPlane, logs: Logs, locations: CodeLocations) -> Services:
+    """Return the services behind the door, with the commands that are built."""
+    fetcher = ObjectFetcher(build_catalogue(ground.settings.endpoints))
+    ground.stack.callback(fetcher.close)
+    commands = LambdaCommands(
+        documents=ground.store.documents,
+        applied=plane.view.applied,
+        packages=ground.artifacts,
+        objects=fetcher,
+        sealer=Sealer(ground.key),
+        runtimes=CatalogueRules(RuntimeCatalogue.load()),
+        sign_location=locations.sign,
+        clock=ground.clock,
+        architecture=MACHINES.get(platform.machine(), platform.machine()),
+        quotas=AccountQuotas(concurrent_executions=ground.settings.concurrency_limit),
+    )
+    logs_api = LogsApi(logs.groups, logs.events, ground.clock, logs.writer.flush)
+    return {
+        "lambda": Service(ServiceCodec.load("lambda"), commands.commands()),
+        "logs": Service(ServiceCodec.load("logs"), logs_api.commands),
+    }
+
+
+def build_door(ground: Ground, plane: DataPlane, services: Services, locations: CodeLocations) -> Gateway:
+    """Return the gateway: origins, signatures, the road of Invoke, the other operations."""
+    settings, clock = ground.settings, ground.clock
+    answers, calls = Answers(clock), Calls()
+    ground.stack.push_async_callback(calls.close, settings.drain_s)
+    verifier = SignatureVerifier(settings.signatures, KnownCredentials(settings.credentials, ground.roles), clock)
+    door = InvokeDoor(
+        plane.invoker,
+        services["lambda"].codec,
+        verify=verifier.verify,
+        clock=clock,
+        answers=answers,
+        accept_event=refuse_events,
+    )
+    return Gateway(
+        services,
+        door,
+        decide_origin=lambda head: decide_origin(head, settings.host, settings.allowed_hosts),
+        verify=verifier.verify,
+        answers=answers,
+        calls=calls,
+        open_code=locations.open,
+        is_ready=lambda: True,
+    )
+
+
+def pool_limits(settings: Settings) -> PoolLimits:
+    """Return the bounds of all environments together; without a memory budget, three quarters of the host's."""
+    budget_mib = settings.memory_budget_mib
+    if not budget_mib:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        total_kib = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
+        budget_mib = total_kib * 3 // 4 // 1024
+    return PoolLimits(
+        max_environments=settings.max_environments,
+        memory_budget_mib=budget_mib,
+        idle_s=settings.idle_s,
+        max_age_s=settings.max_age_s,
+        drain_s=settings.drain_s,
+    )
