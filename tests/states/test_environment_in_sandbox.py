@@ -7,7 +7,6 @@ import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,9 +18,10 @@ from lambent.environment.environment import EnvironmentTools
 from lambent.environment.environments import Environments
 from lambent.environment.placement import PoolLimits
 from lambent.model.functions import FunctionVersion, LogSettings
-from lambent.model.ids import Digest, RequestId, Scope, TreeName
+from lambent.model.ids import Digest, RequestId, SandboxId, Scope, TreeName
 from lambent.model.invocations import InvokeCall, Status, Target
 from lambent.sandbox.bubblewrap import BubblewrapDriver
+from lambent.sandbox.driver import Limits, SandboxSpec
 from lambent.testing.recording_driver import RecordingLog
 from lambent.testing.sandboxes import find_or_make_test_user, open_roots, open_test_launcher
 
@@ -32,6 +32,7 @@ pytestmark = [
 
 USERS = ["root", "user"] if os.geteuid() == 0 else ["user"]
 SCOPE = Scope("111111111111", "us-east-1")
+SPEC = SandboxSpec(sandbox_id=SandboxId("probe"), limits=Limits(memory_mib=128, tmp_mib=512))
 
 # A runtime client in a few lines of the standard library: it runs {"do": …} and answers with what it is asked for.
 BOOTSTRAP = """#!/usr/bin/python3 -IS
@@ -97,7 +98,7 @@ class Code:
 class Host:
     pool: Environments
     logs: list
-    code: Path
+    driver: BubblewrapDriver
 
     async def invoke(self, do, version=None, **changes):
         request_id = RequestId(f"00000000-0000-4000-8000-{len(self.logs):012d}")
@@ -145,7 +146,7 @@ async def host(request):
                 record=lambda record: None,
             )
             async with Environments(tools, PoolLimits()) as pool:
-                yield Host(pool, logs, roots.code)
+                yield Host(pool, logs, tools.driver)
 
 
 async def settled(environment):
@@ -228,6 +229,22 @@ async def test_process_that_ends_is_told_in_awss_words(host, do, message):
     assert error["errorType"] == "Runtime.ExitError"
     assert error["errorMessage"].endswith(f"Error: {message}")
     assert host.logs[0].messages == [f"running {do}\n".encode()]
+
+
+async def test_out_of_memory_is_told_in_awss_words(host):
+    version = make_version(memory_mib=128)
+    if any(refusal.setting == "memory_mib" for refusal in host.driver.unsupported(SPEC)):
+        pytest.skip("this host cannot limit memory for an ordinary user")
+    result, environment = await host.invoke("eat", version)
+    await settled(environment)
+    error = json.loads(result.payload)
+    assert error["errorType"] == "Runtime.OutOfMemory"
+    assert error["errorMessage"].endswith("Error: Runtime exited with error: signal: killed")
+    record = host.logs[0].records[0]
+    assert (record.status, record.error_type) == (Status.ERROR, "Runtime.OutOfMemory")
+    assert record.max_memory_mib == 128
+    again, _ = await host.invoke("tell", version)
+    assert json.loads(again.payload)["count"] == 1
 
 
 async def test_missing_bootstrap_is_told_in_awss_words(host):

@@ -26,7 +26,7 @@ from lambent.model.functions import FunctionVersion
 from lambent.model.ids import EnvironmentId, SandboxId
 from lambent.model.invocations import InitRecord, InvocationRecord, InvocationResult, InvokeCall, Status
 from lambent.model.phases import Event, Phase, next_phase
-from lambent.sandbox.driver import Limits, Sandbox, SandboxDriver, SandboxSpec, Usage
+from lambent.sandbox.driver import Limits, Sandbox, SandboxDriver, SandboxSpec
 
 # Developer guide, "Lambda execution environment lifecycle": INIT may take 10 s on demand.
 INIT_LIMIT_S: Final = 10.0
@@ -80,7 +80,7 @@ class ExecutionEnvironment:
         self._entry_fault: str | None = None
         self._is_runtime_ready = False  # asked for `next` since the last event
         self._ready_mono_s = 0.0
-        self._usage = Usage(0)
+        self._peak_mib = 0
         self._usage_mono_s = -USAGE_MAX_AGE_S
         self._is_late = False
         self._is_retiring = False
@@ -202,7 +202,10 @@ class ExecutionEnvironment:
         """Write the end of ``run``, give its caller what he has not, and be free again or reset."""
         status, crash_type, ended_mono_s = Status.SUCCESS, None, self._ready_mono_s
         self._timer.clear()
+        max_memory_mib = await self._peak_memory_mib(sandbox, self._clock.mono_s() - run.started_mono_s)
         if self.phase is not Phase.BUSY or not self._is_runtime_ready:
+            if self._program is not None and self._program.ended is not None and self._program.ended.out_of_memory:
+                max_memory_mib = self.version.memory_mib
             status, crash_type = await self._crash(run)
             ended_mono_s = self._clock.mono_s()
         elif self._program is not None:
@@ -212,7 +215,7 @@ class ExecutionEnvironment:
             self.environment_id,
             ended_mono_s=ended_mono_s,
             init_duration_ms=self._init_duration_ms,
-            max_memory_mib=await self._peak_memory_mib(sandbox, ended_mono_s - run.started_mono_s),
+            max_memory_mib=max_memory_mib,
             status=status,
             crash_type=crash_type,
         )
@@ -227,9 +230,10 @@ class ExecutionEnvironment:
     async def _peak_memory_mib(self, sandbox: Sandbox, duration_s: float) -> int:
         now_mono_s = self._clock.mono_s()
         if duration_s >= USAGE_MIN_DURATION_S or now_mono_s - self._usage_mono_s >= USAGE_MAX_AGE_S:
-            self._usage = await sandbox.usage()
+            # Over the environment's life: what a dead program used is not counted by everybody.
+            self._peak_mib = max(self._peak_mib, (await sandbox.usage()).peak_memory_mib)
             self._usage_mono_s = now_mono_s
-        return self._usage.peak_memory_mib
+        return self._peak_mib
 
     async def _crash(self, run: InvocationRun) -> tuple[Status, str | None]:
         """End the program of a run that ended without `next`; return status and error type for the record."""
