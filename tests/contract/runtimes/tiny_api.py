@@ -95,7 +95,7 @@ class TinyRuntimeApi:
         self.events.put(
             (
                 {
-                    "Content-Type": "application/json",  # without it AWS's client for Python dies of a segmentation fault
+                    "Content-Type": "application/json",  # without it AWS's client for Python ends by SIGSEGV
                     "Lambda-Runtime-Aws-Request-Id": request_id,
                     "Lambda-Runtime-Deadline-Ms": "4102444800000",
                     "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:000000000000:function:f",
