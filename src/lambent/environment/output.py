@@ -1,6 +1,6 @@
 """What a function prints: two pipes, cut into events, given to its environment's log in order and in bounds.
 
-The pipes' writers are hostile: a turn of the loop reads at most one pipe's capacity, a line is cut at CloudWatch's
+The pipes' writers are hostile: a turn of the loop reads 16 KiB, a line is cut at CloudWatch's
 limit, nothing is kept beyond one line a pipe.
 """
 
@@ -17,7 +17,8 @@ from lambent.observe.environment_log import EnvironmentLog
 
 # CloudWatch Logs quotas: an event has at most 1 MB, 26 bytes of which are counted for its envelope.
 EVENT_LIMIT_BYTES: Final = 1_048_576 - 26
-PIPE_BYTES: Final = 65_536
+# A turn of the loop takes no more: tens of thousands of one-byte lines must not stall every other environment.
+READ_BYTES: Final = 16_384
 # A function may write any time into a frame; outside of this window before now it is taken for ours.
 FRAME_AGE_LIMIT: Final = timedelta(minutes=20)
 
@@ -65,7 +66,7 @@ class _Pipe:
 
     def _read(self) -> bytes | None:
         try:
-            return os.read(self._read_fd, PIPE_BYTES)
+            return os.read(self._read_fd, READ_BYTES)
         except BlockingIOError:
             return None
         except InterruptedError:
