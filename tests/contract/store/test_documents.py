@@ -197,6 +197,18 @@ async def test_watches_see_writes_of_both_clients_while_both_write(place, begun)
     assert final == {"w/a": 59, "w/b": 59, "w/z": "end"}
 
 
+async def test_a_write_of_another_client_just_before_our_own_is_not_skipped(place, begun):
+    page = await place.first.documents.list("w/")
+    watching = await begun(collect(place.first.documents.watch("w/", page.cursor), "end"))
+    await place.first.documents.put("w/begin", 0)
+    for n in range(30):
+        await place.second.documents.put(f"w/theirs/{n}", n)
+        await place.first.documents.put(f"w/mine/{n}", n)
+    await place.first.documents.put("w/last", "end")
+    found = {change.key for change in await watching}
+    assert found == {"w/begin", "w/last"} | {f"w/{who}/{n}" for who in ("theirs", "mine") for n in range(30)}
+
+
 async def test_a_deletion_is_a_change_to_none(documents):
     page = await documents.list("")
     watch = documents.watch("", page.cursor)

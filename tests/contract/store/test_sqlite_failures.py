@@ -86,6 +86,19 @@ async def test_a_parked_receiver_whose_commit_failed_gets_unknown_and_the_item_c
         assert (mine.body, mine.attempt) == (b"2", 1)
 
 
+async def test_a_cancelled_receiver_is_forgotten(tmp_path, clock):
+    async with opened(tmp_path, clock) as store:
+        waiting = asyncio.ensure_future(store.queue.receive("q", limit=1, visible_after_s=5, wait_s=600))
+        await asyncio.sleep(0)
+        await store.documents.put("k", 1)
+        assert "q" in store.writer._parked
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await store.documents.put("k", 2)
+        assert store.writer._parked == {}
+
+
 async def test_a_full_disk_is_unavailable_with_nothing_changed_until_there_is_room(tmp_path, clock):
     async with opened(tmp_path, clock) as store:
         await store.documents.put("k", 1)
