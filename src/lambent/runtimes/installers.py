@@ -14,6 +14,7 @@ from lambent.runtimes.commands import CommandFailed, Stop, run_command
 from lambent.runtimes.interpreters import InterpreterSearch
 
 _INSTALL_LIMIT_S: Final = 300.0
+_SYSTEM_AUTHORITIES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 _PASSED_ON: Final = ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 _PASSED_ON_PREFIXES: Final = (
     "PIP_",
@@ -59,7 +60,8 @@ class Installers:
         self._run(
             [
                 str(npm), "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error",
-                "--fetch-retries=2", "--fetch-timeout=30000", f"--prefix={target}",
+                "--fetch-retries=2", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=3000",
+                "--fetch-timeout=30000", f"--prefix={target}",
             ],
             stop,
             cwd=target,
@@ -106,6 +108,9 @@ def _installer_environ(cache_dir: Path, host: Mapping[str, str]) -> dict[str, st
         "UV_CACHE_DIR": str(cache_dir / "uv"),
     }
     environ.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
+    # Node.js trusts its own list alone; who runs a mirror has added its authority to the system's.
+    if _SYSTEM_AUTHORITIES.is_file():
+        environ.setdefault("NODE_EXTRA_CA_CERTS", str(_SYSTEM_AUTHORITIES))
     # HOME is ours, mirrors and certificates are the host's.
     home = Path(host.get("HOME") or "/nonexistent")
     for name, places in {
