@@ -36,9 +36,11 @@ FAULT_GRACE_S: Final = 1.0
 MIB_PER_VCPU: Final = 1769
 INIT_VCPUS: Final = 2.0
 # Asking a sandbox what it used costs a trip to the launcher. An invocation shorter than this cannot have used much more
-# than the last answer said, if that is no older than the second.
+# than the last answer said, if that is no older than the second. A longer one is told what is older than the third, so
+# that a busy host is not made busier.
 USAGE_MIN_DURATION_S: Final = 0.002
 USAGE_MAX_AGE_S: Final = 0.1
+USAGE_BUSY_AGE_S: Final = 0.01
 
 log = structlog.get_logger(__name__)
 
@@ -229,7 +231,9 @@ class ExecutionEnvironment:
 
     async def _peak_memory_mib(self, sandbox: Sandbox, duration_s: float) -> int:
         now_mono_s = self._clock.mono_s()
-        if duration_s >= USAGE_MIN_DURATION_S or now_mono_s - self._usage_mono_s >= USAGE_MAX_AGE_S:
+        if now_mono_s - self._usage_mono_s >= (
+            USAGE_BUSY_AGE_S if duration_s >= USAGE_MIN_DURATION_S else USAGE_MAX_AGE_S
+        ):
             # Over the environment's life: what a dead program used is not counted by everybody.
             self._peak_mib = max(self._peak_mib, (await sandbox.usage()).peak_memory_mib)
             self._usage_mono_s = now_mono_s
