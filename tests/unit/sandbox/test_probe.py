@@ -1,5 +1,6 @@
 """Every probe answers in words, and says what would help when the answer is no."""
 
+import os
 from pathlib import Path
 
 from lambent.sandbox.probe import Probe, probe_host
@@ -29,4 +30,5 @@ def test_a_directory_in_memory_is_no_place_for_disks():
 
 def test_a_probe_leaves_no_cgroup_behind():
     probe_host(Path("/"))
-    assert not list(Path("/sys/fs/cgroup").glob("**/lambent-probe-*"))
+    mine = f"lambent-probe-{os.getpid()}"
+    assert not [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if mine in folder]

@@ -47,11 +47,12 @@ class Disk:
 class Disks:
     """Makes them; keeps some of AWS's default size ready."""
 
-    def __init__(self, folder: str, *, ready: int, images: bool, reason: str) -> None:
-        self.images = images
+    def __init__(self, folder: str, *, ready: int, owner: int | None, reason: str) -> None:
+        self.images = owner is not None
+        self._owner = owner
         self.reason = reason
         self._folder = folder
-        self._ready = ready if images else 0
+        self._ready = ready if self.images else 0
         self._made = 0
         self._pool: list[Disk] = []
         self._templates: dict[int, str] = {}
@@ -104,33 +105,36 @@ class Disks:
         path = f"{self._folder}/template-{mib}"
         spare = 8
         while True:
-            usable = _format(path, mib + mib // 64 + spare, mib)
+            usable = _format(path, mib + mib // 64 + spare, mib, self._owner or 0)
             if usable >= mib * MIB:
                 self._templates[mib] = path
                 return path
             spare += 1 + (mib * MIB - usable) // MIB
 
 
-def find_disks(folder: str, *, ready: int, rootless: bool) -> Disks:
-    """Return the best kind of disks that this host gives to this user, on the file system of ``folder``."""
+def find_disks(folder: str, *, ready: int, owner: int | None) -> Disks:
+    """Return the best kind of disks that this host gives to this user, on the file system of ``folder``.
+
+    ``owner``: the kernel user id that sandboxes see as root; None without root, who alone may mount images.
+    """
     kind = file_system_of(folder)
     if kind in _IN_MEMORY:
         raise OSError(f"{folder} is a {kind}: /tmp of sandboxes must be on a disk (choose another --disk-dir)")
     reason = ""
-    if rootless:
+    if owner is None:
         reason = "only root may mount an image"
     elif not os.access("/dev/loop-control", os.R_OK | os.W_OK):
         reason = "/dev/loop-control cannot be opened"
     elif not _mkfs():
         reason = "mkfs.ext4 is not installed"
     if not reason:
-        disks = Disks(folder, ready=ready, images=True, reason="")
+        disks = Disks(folder, ready=ready, owner=owner, reason="")
         try:
             disks.take(POOLED_MIB).discard()
             return disks
         except OSError as error:
             reason = f"an image cannot be mounted: {error}"
-    return Disks(folder, ready=0, images=False, reason=reason)
+    return Disks(folder, ready=0, owner=None, reason=reason)
 
 
 def file_system_of(path: str) -> str:
@@ -158,7 +162,7 @@ def _mkfs() -> str:
     return next((path for path in _MKFS if os.access(path, os.X_OK)), "")
 
 
-def _format(path: str, image_mib: int, usable_mib: int) -> int:
+def _format(path: str, image_mib: int, usable_mib: int, owner: int) -> int:
     """Make an empty ext4 image; returns how many bytes a user can put into it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     os.ftruncate(descriptor, image_mib * MIB)
@@ -174,6 +178,7 @@ def _format(path: str, image_mib: int, usable_mib: int) -> int:
     try:
         _mount_image(path, place)
         os.rmdir(f"{place}/lost+found")
+        os.chown(place, owner, owner)
         os.chmod(place, 0o1777)  # noqa: S103  as on AWS
         room = os.statvfs(place)
         kernel.unmount(place)

@@ -72,11 +72,11 @@ class Host:
         interpreters = {name: open_folder(path) for name, path in settings.interpreters.items()}
         storage = open_folder(self._disk_folder)
         os.chdir("/")
-        build_world()
+        build_world(self.kuids.root)
         self._mount_storage(storage)
-        self.trees = Trees(roots, interpreters)
+        self.trees = Trees(roots, interpreters, self.kuids.root)
         self.networks = Networks(ready=POOLED_NETWORKS)
-        self.disks: Disks = find_disks(_STORAGE, ready=POOLED_DISKS, rootless=self.rootless)
+        self.disks: Disks = find_disks(_STORAGE, ready=POOLED_DISKS, owner=self.kuids.root)
 
     def wants_refill(self) -> bool:
         """Whether a pool is not full."""

@@ -3,9 +3,10 @@
 import collections
 import os
 import pwd
+import socket
 from typing import Final
 
-from lambent.sandbox.launcher.kernel import NEWUSER, unshare, write_file
+from lambent.sandbox.launcher.kernel import NEWUSER, namespace, unshare, write_file
 
 # Above every range that useradd or systemd gives out (systemd, "Users, Groups, UIDs and GIDs"), 2,000 slots of ids.
 ROOT_FIRST: Final = 1_900_000_000
@@ -15,10 +16,14 @@ _NEWIDMAP_FOLDERS: Final = ("/usr/bin", "/bin", "/usr/local/bin")
 
 
 class Kuids:
-    """Hands out kernel user ids, the longest unused first. ``shared``: there is only the caller's own."""
+    """Hands out kernel user ids, the longest unused first. ``shared``: there is only the caller's own.
+
+    ``root``: the id that sandboxes see as root, which owns what they find and which no process ever has; or None.
+    """
 
     def __init__(self, ids: range) -> None:
         self.shared = not ids
+        self.root: int | None = None
         self._unused = collections.deque(ids)
 
     def take(self) -> int | None:
@@ -35,10 +40,59 @@ class Kuids:
             self._unused.append(kuid)
 
 
+def open_user_namespace(creator: int | None, uid_map: str, gid_map: str, *, is_last: bool) -> int:
+    """Return a new user namespace with these maps. Root only.
+
+    ``creator``: the kernel user id that has power over it (None: ours). ``is_last``: none may be made below it.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        child = os.fork()
+        if not child:
+            ours.close()  # or the child would wait for an end of file that its own copy keeps away
+            _hold_user_namespace(creator, theirs, is_last=is_last)
+        theirs.close()
+        try:
+            _require(ours.recv(1) == b"1")
+            write_file(f"/proc/{child}/gid_map", gid_map)
+            write_file(f"/proc/{child}/uid_map", uid_map)
+            ours.send(b"2")
+            _require(ours.recv(1) == b"3")
+            return namespace("user", child)
+        finally:
+            ours.close()
+            os.waitpid(child, 0)
+
+
+def _hold_user_namespace(creator: int | None, channel: socket.socket, *, is_last: bool) -> None:
+    """The child of ``open_user_namespace``: its first and only inhabitant; never returns."""
+    try:
+        if creator is not None:
+            os.setgroups([])
+            os.setresgid(creator, creator, creator)
+            os.setresuid(creator, creator, creator)
+        unshare(NEWUSER)
+        channel.send(b"1")
+        _require(channel.recv(1) == b"2")
+        if is_last:
+            write_file("/proc/sys/user/max_user_namespaces", "0")
+        channel.send(b"3")
+        channel.recv(1)
+    finally:
+        os._exit(0)
+
+
+def _require(held: bool) -> None:
+    if not held:
+        raise OSError("a user namespace could not be made")
+
+
 def root_kuids(instance: int) -> Kuids:
     """Return the range of root's launcher; ``instance`` keeps two of them on one host apart."""
     first = ROOT_FIRST + instance % SLOTS * SLOT
-    return Kuids(range(first, first + SLOT))
+    kuids = Kuids(range(first + 1, first + SLOT))
+    kuids.root = first
+    return kuids
 
 
 def enter_user_namespace(instance: int) -> tuple[Kuids, str]:

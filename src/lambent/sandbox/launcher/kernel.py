@@ -27,6 +27,7 @@ _MOUNT_SETATTR: Final = 442
 _AT_EMPTY_PATH: Final = 0x1000
 _AT_RECURSIVE: Final = 0x8000
 _OPEN_TREE_CLONE: Final = 1
+_MOUNT_ATTR_IDMAP: Final = 0x100000
 _MOVE_MOUNT_F_EMPTY_PATH: Final = 4
 _AT_FDCWD: Final = -100
 # struct open_how: RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
@@ -89,6 +90,13 @@ def unmount(path: str, flags: int = 0) -> None:
 def open_beneath(folder: int, name: str) -> int:
     """Return an O_PATH descriptor of what lies in ``folder``, whatever ``name`` says: no ``..``, no link, no root."""
     return must(_syscall(_OPENAT2, folder, os.fsencode(name), _BENEATH, len(_BENEATH)), f"openat2 {name!r}")
+
+
+def shift_owner(tree: int, user_namespace: int) -> bool:
+    """Show the files of a detached tree under other owners (an id-mapped mount); False where that is impossible."""
+    attributes = struct.pack("4Q", _MOUNT_ATTR_IDMAP, 0, 0, user_namespace)
+    how = ctypes.c_uint(_AT_EMPTY_PATH | _AT_RECURSIVE)
+    return int(_syscall(_MOUNT_SETATTR, tree, b"", how, attributes, len(attributes))) == 0
 
 
 def clone_tree(folder: int, attributes: bytes = READ_ONLY) -> int:

@@ -9,7 +9,6 @@ import json
 import os
 import resource
 import signal
-import socket
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +25,7 @@ TREE_PLACES: Final = {
 # Recorded from AWS: user and group of the function.
 UID, GID = 993, 990
 LOG_FD: Final = 62  # Developer guide, "Building a custom runtime": _LAMBDA_TELEMETRY_LOG_FD is 62
-_STATUS_FD, _BLOCK_FD, _ARGUMENTS_FD = 10, 11, 12
+_STATUS_FD, _ARGUMENTS_FD, _USER_NAMESPACE_FD = 10, 11, 12
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 _MASKED_FILES: Final = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "kallsyms")
 _MASKED_FOLDERS: Final = ("acpi", "asound", "scsi")
@@ -49,6 +48,7 @@ class Spawn:
     arguments: list[str]
     argv: list[str]
     network: int
+    user_namespace: int | None
     entrances: list[str]
     kuid: int | None
     open_files: int
@@ -61,13 +61,11 @@ class Spawn:
 class Program:
     """A started tree. ``number`` is the server's; it tells this program of a sandbox from the one before."""
 
-    def __init__(self, number: int, monitor: int, status: int, gate: socket.socket) -> None:
+    def __init__(self, number: int, monitor: int, status: int) -> None:
         self.number = number
         self.monitor = monitor
         self.status = status
-        self.gate = gate
         self.pid = 0
-        self.is_mounted = False
         self.has_started = False
         self.was_killed = False
         self.monitor_is_dead = False
@@ -161,7 +159,6 @@ class Program:
 
     def close(self) -> None:
         """Close what is open of it."""
-        self.gate.close()
         for descriptor in (self.status, self._program_fd, self.init_fd):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -182,30 +179,25 @@ def spawn(plan: Spawn, number: int) -> Program:
     """Fork and become bubblewrap. Returns at once; the program's own start is seen later."""
     status, status_end = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(status, False)
-    gate, gate_end = socket.socketpair()
-    # bubblewrap reads this byte when its mounts are made, and closes its end: the launcher hears that as a hang-up.
-    gate.send(b"!")
     arguments = os.memfd_create("arguments", os.MFD_CLOEXEC)
     os.write(arguments, b"".join(os.fsencode(argument) + b"\0" for argument in plan.arguments))
     os.lseek(arguments, 0, os.SEEK_SET)
     launcher = os.getpid()
     monitor = os.fork()
     if not monitor:
-        _become(plan, launcher, status_end, gate_end.fileno(), arguments)
+        _become(plan, launcher, status_end, arguments)
     os.close(status_end)
     os.close(arguments)
-    gate_end.close()
-    gate.setblocking(False)
-    return Program(number, monitor, status, gate)
+    return Program(number, monitor, status)
 
 
-def _become(plan: Spawn, launcher: int, status: int, gate: int, arguments: int) -> None:
+def _become(plan: Spawn, launcher: int, status: int, arguments: int) -> None:
     """The child's way to bubblewrap; never returns."""
     try:
         for entrance in plan.entrances:
             kernel.write_file(entrance, "0")
         kernel.enter(plan.network, kernel.NEWNET)
-        _place_descriptors(plan, status, gate, arguments)
+        _place_descriptors(plan, status, arguments)
         _set_limits(plan)
         # bubblewrap maps its one id to its caller's: root that calls it is root on the host, whatever --uid says.
         if plan.kuid is not None:
@@ -228,16 +220,17 @@ def _become(plan: Spawn, launcher: int, status: int, gate: int, arguments: int) 
         os._exit(70)
 
 
-def _place_descriptors(plan: Spawn, status: int, gate: int, arguments: int) -> None:
+def _place_descriptors(plan: Spawn, status: int, arguments: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     wanted = {
         0: null if plan.control is None else plan.control,
         1: plan.output,
         2: plan.output,
         _STATUS_FD: status,
-        _BLOCK_FD: gate,
         _ARGUMENTS_FD: arguments,
     }
+    if plan.user_namespace is not None:
+        wanted[_USER_NAMESPACE_FD] = plan.user_namespace
     if plan.log is not None:
         wanted[LOG_FD] = plan.log
     # First out of the way of each other's numbers; these copies have the close-on-exec flag.
@@ -280,22 +273,28 @@ def _least(wanted: int, ceiling: int) -> int:
 
 
 def bubblewrap_arguments(
-    trees: dict[str, str], disk: str, environ: dict[str, str], weakened: frozenset[str] = frozenset()
+    trees: dict[str, str], disk: str, environ: dict[str, str], *, owns_namespace: bool, weakened: frozenset[str]
 ) -> list[str]:
-    """Return bubblewrap's options. ``trees``: paths by place; ``weakened``: defences that a test turns off."""
+    """Return bubblewrap's options. ``trees``: paths by place; ``weakened``: defences that a test turns off.
+
+    ``owns_namespace``: the launcher made the user namespace; else bubblewrap makes one, with its single id.
+    """
     arguments = [
         "--die-with-parent",
         "--new-session",
         "--unshare-pid",
         "--json-status-fd",
         str(_STATUS_FD),
-        "--block-fd",
-        str(_BLOCK_FD),
     ]
-    arguments += ["--unshare-user", "--uid", str(UID), "--gid", str(GID)]
+    if owns_namespace:
+        # bubblewrap leaves --userns open for the program, but closes --block-fd, which cannot block on a namespace.
+        arguments += ["--userns", str(_USER_NAMESPACE_FD), "--block-fd", str(_USER_NAMESPACE_FD)]
+    else:
+        arguments += ["--unshare-user"]
+    arguments += ["--uid", str(UID), "--gid", str(GID)]
     arguments += [f"--unshare-{kind}" for kind in ("ipc", "uts", "cgroup") if kind not in weakened]
     if "userns" not in weakened and "capabilities" not in weakened:
-        arguments += ["--disable-userns"]
+        arguments += ["--assert-userns-disabled"] if owns_namespace else ["--disable-userns"]
     arguments += ["--cap-add", "ALL"] if "capabilities" in weakened else ["--cap-drop", "ALL"]
     if "uts" not in weakened:
         arguments += ["--hostname", "169.254.100.1"]

@@ -9,9 +9,12 @@ from typing import Any, Final, Protocol
 from lambent.sandbox.launcher import kernel
 from lambent.sandbox.launcher.cgroups import Cgroup, transient_peak_bytes
 from lambent.sandbox.launcher.host import Host
+from lambent.sandbox.launcher.identities import open_user_namespace
 from lambent.sandbox.launcher.programs import (
+    GID,
     LOG_FD,
     TREE_PLACES,
+    UID,
     Program,
     Spawn,
     bubblewrap_arguments,
@@ -20,7 +23,6 @@ from lambent.sandbox.launcher.programs import (
 
 _FREEZE_LIMIT_S: Final = 1.0
 _START_LIMIT_S: Final = 10.0
-_SPIN_S: Final = 0.002
 _ASSIGNABLE: Final = ("code", "layers", "bytecode")
 # bubblewrap's monitor and the namespace's init are in the cgroup and under the kuid, too.
 _OWN_PROCESSES: Final = 2
@@ -71,6 +73,9 @@ class Sandbox:
         with contextlib.ExitStack() as undo:
             self.kuid = host.kuids.take()
             undo.callback(host.kuids.give_back, self.kuid)
+            self.user_namespace = self._make_user_namespace()
+            if self.user_namespace is not None:
+                undo.callback(os.close, self.user_namespace)
             self.cgroup = host.cgroups.make(name)
             if self.cgroup is not None:
                 undo.callback(self.cgroup.remove)
@@ -100,7 +105,6 @@ class Sandbox:
         self._program, self._starter = program, answer
         self._loop.adopt(program.monitor, lambda: self._monitor_died(program))
         self._loop.watch(program.status, lambda: self._status_came(program))
-        self._loop.watch(program.gate.fileno(), lambda: self._mounts_are_made(program))
 
     def assign(self, number: int, trees: dict[str, str]) -> None:
         """Mount trees read-only over their places in the program's view."""
@@ -191,6 +195,15 @@ class Sandbox:
         else:
             self._dismantle()
 
+    def _make_user_namespace(self) -> int | None:
+        """One with two ids, as root can: the function's, and a root that owns what it finds and that nobody is."""
+        root = self._host.kuids.root
+        if root is None or self.kuid is None:
+            return None
+        uid_map, gid_map = (f"0 {root} 1\n{inside} {self.kuid} 1" for inside in (UID, GID))
+        is_last = not {"userns", "capabilities"} & self._host.weakened
+        return open_user_namespace(self.kuid, uid_map, gid_map, is_last=is_last)
+
     def _apply(self, cgroup: Cgroup, limits: dict[str, Any]) -> None:
         cgroup.limit_memory(limits["memory_mib"])
         cgroup.limit_processes(limits["processes"] + _OWN_PROCESSES)
@@ -210,12 +223,20 @@ class Sandbox:
 
     def _spawn(self, mounts: dict[str, str], descriptors: dict[str, int], **fields: Any) -> Program:
         weakened = self._host.weakened
+        user_namespace = None if "kuid" in weakened else self.user_namespace
         plan = Spawn(
             bubblewrap=self._host.bubblewrap,
             title=f"{self._host.title_prefix}{self.name}",
-            arguments=bubblewrap_arguments(mounts, self.disk.path, fields["environ"], weakened),
+            arguments=bubblewrap_arguments(
+                mounts,
+                self.disk.path,
+                fields["environ"],
+                owns_namespace=user_namespace is not None,
+                weakened=weakened,
+            ),
             argv=fields["argv"],
             network=self._host.home_network if "network" in weakened else self.network.descriptor,
+            user_namespace=user_namespace,
             entrances=self.cgroup.entrances() if self.cgroup is not None else [],
             kuid=None if "kuid" in weakened else self.kuid,
             open_files=self._limits["open_files"],
@@ -244,17 +265,11 @@ class Sandbox:
             self._loop.unwatch(program.status)
         if before < 0 <= program.init_fd:
             self._loop.watch(program.init_fd, lambda: self._init_died(program))
+            # The program proper is forked when all mounts are made, and runs when its file is no more bubblewrap's.
+            deadline_mono_s = time.monotonic() + _START_LIMIT_S
+            self._loop.poll(lambda: self._look_for_start(program, deadline_mono_s))
             if program.was_killed:
                 program.kill()
-
-    def _mounts_are_made(self, program: Program) -> None:
-        self._loop.unwatch(program.gate.fileno())
-        # The fork of the program follows at once: worth a short spin, or a program that ends at once is never seen.
-        end_mono_s = time.monotonic() + _SPIN_S
-        while not program.find_program() and time.monotonic() < end_mono_s:
-            pass
-        deadline_mono_s = time.monotonic() + _START_LIMIT_S
-        self._loop.poll(lambda: self._look_for_start(program, deadline_mono_s))
 
     def _look_for_start(self, program: Program, deadline_mono_s: float) -> bool:
         if self._program is not program or self._starter is None:
@@ -301,7 +316,6 @@ class Sandbox:
             failure = program.failure or "bubblewrap could not start the program; its words are in the program's output"
             self._starter(failure if failed else {"pid": program.init}, [])
             self._starter = None
-        self._loop.unwatch(program.gate.fileno())
         self._loop.unwatch(program.status)
         program.close()
         self._give_back(program.trees)
@@ -338,6 +352,8 @@ class Sandbox:
         self._loop.poll(cgroup_is_gone)
 
     def _gone(self) -> None:
+        if self.user_namespace is not None:
+            os.close(self.user_namespace)
         self._host.kuids.give_back(self.kuid)
         self._loop.forget(self)
         for answer in self._enders:

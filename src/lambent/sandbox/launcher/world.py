@@ -9,6 +9,7 @@ import stat
 from typing import Final
 
 from lambent.sandbox.launcher import kernel
+from lambent.sandbox.launcher.identities import open_user_namespace
 
 PLACE: Final = "/tmp"  # noqa: S108  in our own mount namespace nobody else sees what is mounted here
 TREES: Final = f"{PLACE}/trees"
@@ -38,7 +39,9 @@ exec /var/runtime/bootstrap
 class Trees:
     """Read-only directories by root and name; each is mounted once while any program uses it."""
 
-    def __init__(self, roots: dict[str, int], interpreters: dict[str, int]) -> None:
+    def __init__(self, roots: dict[str, int], interpreters: dict[str, int], root_kuid: int | None) -> None:
+        self._root_kuid = root_kuid
+        self._shifts: dict[tuple[int, int], int] = {}
         self._roots = roots
         self._interpreters = interpreters
         self._in_use: dict[tuple[str, str], tuple[str, int]] = {}
@@ -47,14 +50,30 @@ class Trees:
     def open(self, root: str, name: str, attributes: bytes = kernel.READ_ONLY) -> int:
         """Return a detached read-only mount of a tree."""
         if root == "interpreter" and name in self._interpreters:
-            return kernel.clone_tree(self._interpreters[name], attributes)
+            return self._clone(self._interpreters[name], attributes)
         folder = kernel.open_beneath(self._roots[root], name)
         try:
             if not stat.S_ISDIR(os.fstat(folder).st_mode):
                 raise OSError(f"{root} tree {name!r} is no directory")
-            return kernel.clone_tree(folder, attributes)
+            return self._clone(folder, attributes)
         finally:
             os.close(folder)
+
+    def _clone(self, folder: int, attributes: bytes) -> int:
+        tree = kernel.clone_tree(folder, attributes)
+        if self._root_kuid is not None:
+            # Recorded from AWS: /var/task and /opt belong to root. File systems that cannot shift show `nobody`.
+            kernel.shift_owner(tree, self._shift_of(folder, self._root_kuid))
+        return tree
+
+    def _shift_of(self, folder: int, root_kuid: int) -> int:
+        """A user namespace whose maps turn the folder's owner into the sandbox's root."""
+        status = os.fstat(folder)
+        owner = (status.st_uid, status.st_gid)
+        if owner not in self._shifts:
+            maps = [f"{number} {root_kuid} 1" for number in owner]
+            self._shifts[owner] = open_user_namespace(None, *maps, is_last=False)
+        return self._shifts[owner]
 
     def take(self, root: str, name: str) -> str:
         """Return a path where the tree stays mounted until as many ``give_back`` as ``take`` were called."""
@@ -89,7 +108,7 @@ def open_folder(path: str) -> int:
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def build_world() -> None:
+def build_world(root_kuid: int | None) -> None:
     """Mount the private tmpfs with the files of our own that sandboxes see. Roots must be open by now."""
     kernel.mount("lambent", PLACE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=0755,size=16m")
     for folder in (TREES, DISKS, SKELETON, f"{SKELETON}/etc", f"{SKELETON}/task", f"{SKELETON}/opt"):
@@ -107,6 +126,10 @@ def build_world() -> None:
         _write(f"{SKELETON}/etc/ld.so.cache", cache, 0o644)
     for name in host_etc():
         os.makedirs(f"{SKELETON}/etc/{name}", 0o755)
+    if root_kuid is not None:
+        for folder, folders, files in os.walk(SKELETON):
+            for each in (".", *folders, *files):
+                os.chown(f"{folder}/{each}", root_kuid, root_kuid, follow_symlinks=False)
 
 
 def host_etc() -> list[str]:
