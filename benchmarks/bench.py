@@ -12,32 +12,40 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One goal as measured: ``ratio`` of ``subject`` over ``baseline``; ``holds`` is the verdict."""
+    """One goal as measured: ``ratio`` of ``subject`` over ``baseline``; ``holds`` is the verdict.
+
+    A row that is for information only has no ``limit``, and goal 0 where there is none near.
+    """
 
     goal: int
     name: str
     ratio: float
-    limit: float
+    limit: float | None
     holds: bool
     subject: str
     baseline: str
     rounds: int
 
 
-def at_most(goal: int, name: str, subject: Sequence[float], baseline: Sequence[float], limit: float, unit: str) -> Row:
+def at_most(
+    goal: int, name: str, subject: Sequence[float], baseline: Sequence[float], limit: float | None, unit: str
+) -> Row:
     """Return the row of a goal that wants the median of the rounds' ratios to be at most ``limit``."""
-    ratio = statistics.median(s / b for s, b in zip(subject, baseline, strict=True))
-    return Row(
-        goal, name, round(ratio, 3), limit, ratio <= limit, _text(subject, unit), _text(baseline, unit), len(subject)
-    )
+    ratio = median_ratio(subject, baseline)
+    holds = limit is None or ratio <= limit
+    return Row(goal, name, round(ratio, 4), limit, holds, _text(subject, unit), _text(baseline, unit), len(subject))
 
 
 def at_least(goal: int, name: str, subject: Sequence[float], baseline: Sequence[float], limit: float, unit: str) -> Row:
     """Return the row of a goal that wants the median of the rounds' ratios to be at least ``limit``."""
-    ratio = statistics.median(s / b for s, b in zip(subject, baseline, strict=True))
-    return Row(
-        goal, name, round(ratio, 3), limit, ratio >= limit, _text(subject, unit), _text(baseline, unit), len(subject)
-    )
+    ratio = median_ratio(subject, baseline)
+    holds = ratio >= limit
+    return Row(goal, name, round(ratio, 4), limit, holds, _text(subject, unit), _text(baseline, unit), len(subject))
+
+
+def median_ratio(subject: Sequence[float], baseline: Sequence[float]) -> float:
+    """Return the median of the rounds' ratios: drift between rounds cancels out."""
+    return statistics.median(s / b for s, b in zip(subject, baseline, strict=True))
 
 
 def _text(values: Sequence[float], unit: str) -> str:
@@ -84,8 +92,9 @@ def host_facts() -> str:
 def print_rows(rows: Sequence[Row]) -> None:
     """Print the table of goals."""
     for row in rows:
-        sign = "holds" if row.holds else "MISSED"
-        print(f"goal {row.goal:>2}  {sign:<6}  {row.name}: {row.ratio:g} (limit {row.limit:g}), {row.rounds} rounds")
+        sign = "" if row.limit is None else "holds" if row.holds else "MISSED"
+        limit = "no goal" if row.limit is None else f"limit {row.limit:g}"
+        print(f"goal {row.goal:>2}  {sign:<6}  {row.name}: {row.ratio:g} ({limit}), {row.rounds} rounds", flush=True)
         print(f"         subject {row.subject}; baseline {row.baseline}")
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import uvloop
 from botocore.auth import SigV4Auth
@@ -10,15 +11,28 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 KEY, SECRET = "AKIDBENCHMARK0000000", "benchmark-secret"
+FUNCTIONS = "/2015-03-31/functions"
 
 
-def signed_invoke(host: str, port: int, function: str, body: bytes) -> bytes:
-    """Return the bytes of one signed Invoke request; valid for some minutes, as often as wanted."""
-    path = f"/2015-03-31/functions/{function}/invocations"
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What came of one load: every latency in seconds, and the rate of all clients together per second."""
+
+    latencies_s: Sequence[float]
+    rate: float
+
+
+def signed(host: str, port: int, path: str, body: bytes) -> bytes:
+    """Return the bytes of one signed POST; valid for some minutes, as often as wanted."""
     request = AWSRequest("POST", f"http://{host}:{port}{path}", data=body, headers={"Host": f"{host}:{port}"})
     SigV4Auth(Credentials(KEY, SECRET), "lambda", "us-east-1").add_auth(request)
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     return f"POST {path} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def signed_invoke(host: str, port: int, function: str, body: bytes) -> bytes:
+    """Return the bytes of one signed Invoke."""
+    return signed(host, port, f"{FUNCTIONS}/{function}/invocations", body)
 
 
 class Connection(asyncio.Protocol):
@@ -39,10 +53,9 @@ class Connection(asyncio.Protocol):
         head_end = self._buffer.find(b"\r\n\r\n")
         if head_end < 0:
             return
-        head = self._buffer[:head_end].lower()
+        head = self._buffer[:head_end].lower() + b"\r"
         at = head.index(b"content-length:") + 15
-        length = int(head[at : head.find(b"\r", at) if head.find(b"\r", at) > 0 else None])
-        if len(self._buffer) >= head_end + 4 + length:
+        if len(self._buffer) >= head_end + 4 + int(head[at : head.index(b"\r", at)]):
             answer, self._buffer = self._buffer, b""
             if self._waiter is not None:
                 self._waiter.set_result(answer)
@@ -60,28 +73,62 @@ class Connection(asyncio.Protocol):
         return await self._waiter
 
 
-async def _one_client(host: str, port: int, requests: Sequence[bytes], count: int, latencies: list[float]) -> None:
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(Connection, host, port)
-    for number in range(count):
+class Client:
+    """A connection that is made anew where the server closes it after an answer."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
+        self._connection: Connection | None = None
+
+    async def request(self, data: bytes) -> bytes:
+        """Return the answer of a request that must succeed."""
+        if self._connection is None:
+            _, self._connection = await asyncio.get_running_loop().create_connection(Connection, *self._address)
+        answer = await self._connection.request(data)
+        if not answer.startswith((b"HTTP/1.1 20", b"HTTP/1.0 20")) or b"-function-error" in answer[:1000].lower():
+            raise RuntimeError(f"a wrong answer: {answer[:800]!r}")
+        if answer.startswith(b"HTTP/1.0") or b"connection: close" in answer[:1000].lower():
+            self.close()
+        return answer
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._connection is not None and self._connection.transport is not None:
+            self._connection.transport.close()
+        self._connection = None
+
+
+def drive(host: str, port: int, requests: Sequence[bytes], *, clients: int, count: int) -> Load:
+    """Send ``count`` requests on each of ``clients`` connections, one at a time."""
+
+    async def one(latencies_s: list[float]) -> None:
+        client = Client(host, port)
+        for number in range(count):
+            before = time.perf_counter()
+            await client.request(requests[number % len(requests)])
+            latencies_s.append(time.perf_counter() - before)
+        client.close()
+
+    async def run() -> Load:
+        latencies_s: list[float] = []
         before = time.perf_counter()
-        answer = await connection.request(requests[number % len(requests)])
-        latencies.append(time.perf_counter() - before)
-        if not answer.startswith(b"HTTP/1.1 200") or b"x-amz-function-error" in answer[:2000].lower():
-            raise RuntimeError(f"a wrong answer: {answer[:500]!r}")
-    assert connection.transport is not None
-    connection.transport.close()
-
-
-def drive(host: str, port: int, requests: Sequence[bytes], *, clients: int, count: int) -> tuple[list[float], float]:
-    """Send ``count`` requests on each of ``clients`` connections; return all latencies and the rate per second."""
-
-    async def run() -> tuple[list[float], float]:
-        latencies: list[float] = []
-        before = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(clients):
-                group.create_task(_one_client(host, port, requests, count, latencies))
-        return latencies, clients * count / (time.perf_counter() - before)
+        await asyncio.gather(*(one(latencies_s) for _ in range(clients)))
+        return Load(latencies_s, clients * count / (time.perf_counter() - before))
 
     return uvloop.run(run())
+
+
+def send_all(host: str, port: int, requests: Iterable[bytes], *, clients: int) -> None:
+    """Send each request once, over ``clients`` connections."""
+    waiting = iter(requests)
+
+    async def one() -> None:
+        client = Client(host, port)
+        for request in waiting:
+            await client.request(request)
+        client.close()
+
+    async def run() -> None:
+        await asyncio.gather(*(one() for _ in range(clients)))
+
+    uvloop.run(run())
