@@ -7,11 +7,13 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 DEFAULT_PORT = 4566
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**9)]  # neither NaN nor infinite
 
 
 class Credential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Everything that can be set. Units are in the names; a wrong name or type is refused, not ignored."""
 
     host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = DEFAULT_PORT  # 0: the system chooses
     state_dir: str = ""  # "" means: see default_state_dir
     run_dir: str = ""
     signatures: Literal["off", "verify"] = "off"
@@ -35,14 +37,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     driver: Literal["bubblewrap", "process"] = "bubblewrap"
     interpreters: dict[str, str] = {}  # e.g. "python3.12" = "/opt/python3.12"
     endpoints: dict[str, str] = {}  # neighbour service = URL, "aws" or "off"
-    concurrency_limit: int = 1000
-    max_environments: int = 256
-    memory_budget_mib: int = 0  # 0: three quarters of this host's memory
-    idle_s: float = 600.0
-    max_age_s: float = 7200.0
-    log_limit_mib: int = 1024  # the bytes that all log streams together may take
+    concurrency_limit: Count = 1000
+    max_environments: Count = 256
+    memory_budget_mib: Annotated[int, msgspec.Meta(ge=0)] = 0  # 0: three quarters of this host's memory
+    idle_s: Seconds = 600.0
+    max_age_s: Seconds = 7200.0
+    log_limit_mib: Count = 1024  # the bytes that all log streams together may take
     log_format: Literal["auto", "json", "text"] = "auto"
-    drain_s: float = 10.0
+    drain_s: Seconds = 10.0
     server_user: str = "lambent"  # only as root: whom the server runs as
 
 
@@ -108,10 +110,10 @@ def _find_file() -> Path | None:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{path}: {error}") from error
     table = content.get("lambent", {})
     if not isinstance(table, dict):

@@ -37,6 +37,10 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path, monkeyp
         pytest.param('[lambent.credentials.AKID]\nsecret = "s"\n', id="credential-without-account"),
         pytest.param("lambent = 3\n", id="not-a-table"),
         pytest.param("[lambent\n", id="not-toml"),
+        pytest.param("[lambent]\nport = 65536\n", id="port-beyond-the-last"),
+        pytest.param("[lambent]\nidle_s = nan\n", id="not-a-number-of-seconds"),
+        pytest.param("[lambent]\nmax_environments = 0\n", id="no-environment-at-all"),
+        pytest.param("[lambent]\nport = " + "[" * 20_000, id="too-deep"),
     ],
 )
 def test_a_wrong_setting_is_refused_and_the_file_named(tmp_path, text):
@@ -67,3 +71,10 @@ def test_settings_cross_to_the_server_unchanged(tmp_path):
     credentials = {"AKID": {"secret": "s", "account": "123456789012"}}
     settings = load_settings({"state_dir": str(tmp_path), "credentials": credentials, "allowed_hosts": ["a.b"]})
     assert parse_settings(render_settings(settings)) == settings
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "lambent.toml"
+    path.write_bytes(b"\x80")
+    with pytest.raises(SettingsError, match=r"lambent\.toml"):
+        load_settings({}, file=path)
