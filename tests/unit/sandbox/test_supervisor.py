@@ -51,7 +51,9 @@ if not os.fork():
 sys.exit(9)
 """
 )
-STUBBORN = CHILD + "signal.signal(signal.SIGTERM, lambda *_: say('draining'))\nwhile True: signal.pause()\n"
+STUBBORN = (
+    CHILD + "signal.signal(signal.SIGTERM, lambda *_: say('draining'))\nsay('stubborn')\nwhile True: signal.pause()\n"
+)
 
 
 class Supervised:
@@ -153,14 +155,11 @@ def test_at_sigterm_the_server_ends_before_the_launcher(start):
 
 
 def test_a_server_that_does_not_drain_in_time_is_killed(start):
-    run = start(
-        server=CHILD + "signal.signal(signal.SIGTERM, lambda *_: say('draining'))\nwhile True: signal.pause()",
-        grace_s=0.2,
-    )
-    server = run.next(by="server", event="ready")
+    run = start(server=STUBBORN, grace_s=0.2)
+    server = run.next(event="stubborn")
     run.next(by="launcher", event="ready")
     run.process.terminate()
-    assert [event["event"] for event in run.rest()] == ["draining", "stopped"]
+    assert [event["event"] for event in run.rest() if event["event"] != "ready"] == ["draining", "stopped"]
     assert run.process.wait(10) == 256 - signal.SIGKILL
     assert not is_alive(server["pid"])
 

@@ -115,7 +115,7 @@ class Program:
         if self._program_fd < 0 and self.init:
             with contextlib.suppress(OSError):
                 children = kernel.read_file(f"/proc/{self.init}/task/{self.init}/children").split()
-                if children:
+                if children and _is_first_of_namespace(children[0]):
                     self._program_fd = os.pidfd_open(int(children[0]))
                     self.pid = int(children[0])
         return self._program_fd >= 0
@@ -173,6 +173,12 @@ class Program:
             self.exit_code = code
         if isinstance(failure := document.get("failure"), str):
             self.failure = failure
+
+
+def _is_first_of_namespace(pid: str) -> bool:
+    """Whether init forked it first: an orphan of a program that is dead already may be its only child by now."""
+    _, _, numbers = kernel.read_file(f"/proc/{pid}/status").partition("NSpid:")
+    return numbers.partition("\n")[0].split()[-1:] == ["2"]
 
 
 def spawn(plan: Spawn, number: int) -> Program:
