@@ -40,7 +40,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Calls that get ``action`` when all of ``when`` holds. ``why``: the danger; ``keeps``: what works on, as on AWS."""
+    """Calls that get ``action`` when all of ``when`` holds. ``why``: the danger; ``keeps``: what still works."""
 
     name: str
     action: Action
