@@ -12,6 +12,8 @@ from lambent.model.invocations import InvocationRecord
 
 # Enough for ten seconds of a busy host; beyond it the oldest are dropped and counted.
 WAITING_LIMIT: Final = 100_000
+# What sinks get at once: they work on the loop, and invocations wait meanwhile.
+BATCH_LIMIT: Final = 256
 
 log = structlog.get_logger(__name__)
 
@@ -44,17 +46,24 @@ class InvocationRecords:
         self._waiting.append(record)
 
     async def flush_once(self) -> bool:
-        """Give what waits to every sink; returns whether there was anything."""
-        if not self._waiting:
+        """Give what waits to every sink, batch by batch; returns whether there was anything."""
+        remaining = len(self._waiting)
+        if not remaining:
             return False
-        batch = tuple(self._waiting)
-        self._waiting.clear()
+        while remaining > 0 and self._waiting:
+            batch = tuple(self._waiting.popleft() for _ in range(min(BATCH_LIMIT, len(self._waiting))))
+            remaining -= len(batch)
+            await self._hand_on(batch)
+            if remaining > 0:
+                await asyncio.sleep(0)  # a turn for everybody else
+        return True
+
+    async def _hand_on(self, batch: Sequence[InvocationRecord]) -> None:
         for sink in self._sinks:
             try:
                 await sink.take_records(batch)
             except Exception:  # the edge of one unit of work: the other sinks must get theirs
                 log.exception("records_not_taken", records=len(batch))
-        return True
 
     async def run(self) -> None:
         """Hand on until cancelled; what waits then is handed on as well."""

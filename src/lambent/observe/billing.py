@@ -42,12 +42,17 @@ class Billing:
 
     async def take_records(self, records: Sequence[InvocationRecord]) -> None:
         """Add a batch; an invocation belongs to the month (UTC) in which it started."""
+        used: dict[tuple[int, int, str, str, str, int], list[int]] = {}
         for record in records:
-            month = f"{record.started_at.astimezone(UTC):%Y-%m}"
-            bills = self._months.setdefault(month, {})
-            key = (record.scope, record.function_name)
-            bill = Bill(1, record.billed_ms, record.memory_mib * record.billed_ms)
-            bills[key] = bills.get(key, Bill()) + bill
+            at, scope = record.started_at.astimezone(UTC), record.scope
+            key = (at.year, at.month, scope.account_id, scope.region, record.function_name, record.memory_mib)
+            if (alike := used.get(key)) is None:
+                alike = used[key] = []
+            alike.append(record.billed_ms)
+        for (year, month, account_id, region, name, memory_mib), billed in used.items():
+            bills = self._months.setdefault(f"{year:04d}-{month:02d}", {})
+            owner = (Scope(account_id, region), name)
+            bills[owner] = bills.get(owner, Bill()) + Bill(len(billed), sum(billed), memory_mib * sum(billed))
         while len(self._months) > MONTHS_LIMIT:
             del self._months[min(self._months)]
 

@@ -4,9 +4,8 @@ import itertools
 import os
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, Protocol
+from datetime import UTC, datetime
+from typing import Final, Generic, NamedTuple, Protocol
 
 from lambent.observe.store_seam import Absent, AnEntry, Entry, Slice, StoreParts
 
@@ -22,8 +21,7 @@ _HEAD: Final = struct.Struct(">QQ")  # ingestion time, number
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class LogEvent:
+class LogEvent(NamedTuple):
     """A stored log event. ``number`` tells events of one millisecond apart and keeps them in order of ingestion."""
 
     at_ms: int
@@ -60,7 +58,8 @@ def at_ms_of(key: int) -> int:
 
 def to_ms(at: datetime) -> int:
     """Return an instant in milliseconds since 1970."""
-    return (at - _EPOCH) // timedelta(milliseconds=1)
+    since = at - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def parse_event(entry: Entry) -> LogEvent:

@@ -7,7 +7,7 @@ log, and, where the log format is JSON, in the stream itself.
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -20,6 +20,10 @@ from lambent.observe.log_groups import LogGroups
 BUFFER_LIMIT_BYTES: Final = 32 * 1024 * 1024  # of all streams; at it, new events are dropped
 STREAM_SHARE: Final = 4  # one stream gets at most this part of it, so that a noisy or stuck one leaves room to others
 FLUSH_TIMEOUT_S: Final = 5.0  # how long a reader waits for what was written before he asked
+# How long events gather before they are written, unless somebody asks for them or many wait: a batch costs the loop
+# and the store's thread far more than an event in it. A server that is killed loses as much of its log.
+GATHER_S: Final = 0.1
+GATHER_LIMIT_BYTES: Final = 1024 * 1024
 
 _BATCH_EVENTS: Final = 500  # within the store's bounds of one append
 _BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -29,8 +33,7 @@ _RETRY_S: Final = 1.0
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+class _Pending(NamedTuple):
     at_ms: int
     message: bytes
 
@@ -64,6 +67,7 @@ class LogWriter:
         self._bytes = 0
         self._dirty: dict[StreamBuffer, None] = {}  # an ordered set: streams with something to write
         self._wake = asyncio.Event()
+        self._gathering: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []  # of those who wait for the next batch to be written
         self._dropped_events = 0
         self._in_flight: asyncio.Task[None] | None = None
@@ -95,11 +99,15 @@ class LogWriter:
         buffer._added += 1
         buffer._pending.append(_Pending(at_ms, message))
         self._dirty[buffer] = None
-        self._wake.set()
+        if self._bytes > GATHER_LIMIT_BYTES:
+            self._write_now()
+        elif self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._write_now)
 
     async def flush(self) -> None:
         """Return when everything taken so far is written, or after ``FLUSH_TIMEOUT_S``."""
         wanted = {buffer: buffer._added for buffer in self._dirty}
+        self._write_now()
         try:
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
                 while any(buffer._written < count for buffer, count in wanted.items()):
@@ -115,13 +123,24 @@ class LogWriter:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
+                self._stop_gathering()
                 if not await self.write_once():
                     # The store is in trouble; the buffer takes what it can meanwhile.
                     self._wake.set()
                     await self._clock.sleep_s(_RETRY_S)
         except asyncio.CancelledError:
+            self._stop_gathering()
             await self._write_rest()
             raise
+
+    def _write_now(self) -> None:
+        if self._dirty:
+            self._wake.set()
+
+    def _stop_gathering(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
 
     async def _write_rest(self) -> None:
         try:

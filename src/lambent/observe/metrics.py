@@ -55,13 +55,14 @@ class PlatformMetrics:
             values, key = series
             values[key] = value
 
-    def observe_s(self, name: str, seconds: float, labels: Mapping[str, str] = NO_LABELS) -> None:
-        """Add one duration to a histogram, whose name ends in ``_seconds``."""
+    def observe_s(self, name: str, *seconds: float, labels: Mapping[str, str] = NO_LABELS) -> None:
+        """Add durations to a histogram, whose name ends in ``_seconds``."""
         if (series := self._admit(name, "histogram", self._histograms, labels)) is not None:
             histograms, key = series
             histogram = histograms.setdefault(key, _Histogram())
-            histogram.counts[bisect.bisect_left(BUCKETS_S, seconds)] += 1
-            histogram.total += seconds
+            for each in seconds:
+                histogram.counts[bisect.bisect_left(BUCKETS_S, each)] += 1
+                histogram.total += each
 
     def render_prometheus(self) -> str:
         """Return everything in Prometheus's text format, version 0.0.4."""
@@ -132,31 +133,44 @@ class FunctionMetrics:
 
     async def take_records(self, records: Sequence[InvocationRecord]) -> None:
         """Derive the metrics of a batch; a metric's time is the invocation's start."""
+        together: dict[tuple[str, str, str, str | None, datetime], list[InvocationRecord]] = {}
         for record in records:
-            self._take_record(record)
+            scope, minute = record.scope, _minute(record.started_at)
+            key = (scope.account_id, scope.region, record.function_name, record.qualifier, minute)
+            if (alike := together.get(key)) is None:
+                alike = together[key] = []
+            alike.append(record)
+        for (_, _, _, _, minute), alike in together.items():
+            self._take_alike(alike, minute)
 
-    def _take_record(self, record: InvocationRecord) -> None:
+    def _take_alike(self, records: Sequence[InvocationRecord], minute: datetime) -> None:
+        """Take records of one function and qualifier that began in the same minute."""
         # Developer guide: Invocations counts requests that ran, also failed ones; Errors is 0 or 1 for each.
-        is_error = record.is_function_error or record.status != "success"
-        where = (record.scope, record.function_name, record.qualifier, record.started_at)
-        self._measure("Invocations", 1, *where)
-        self._measure("Errors", int(is_error), *where)
-        self._measure("Duration", record.duration_ms, *where)
-        labels = _function_labels(record.scope, record.function_name)
-        self._platform.count("lambent_function_invocations_total", labels)
-        self._platform.count("lambent_function_errors_total", labels, amount=int(is_error))
-        self._platform.observe_s("lambent_function_duration_seconds", record.duration_ms / 1000, labels)
-        if record.init_duration_ms is not None:
-            self._platform.count("lambent_function_cold_starts_total", labels)
+        count, first = len(records), records[0]
+        errors = sum(record.is_function_error or record.status != "success" for record in records)
+        durations = [record.duration_ms for record in records]
+        cold_starts = sum(record.init_duration_ms is not None for record in records)
+        where = (first.scope, first.function_name, first.qualifier, minute)
+        self._measure("Invocations", Statistic(count, count, 1, 1), *where)
+        self._measure("Errors", Statistic(count, errors, int(errors == count), int(errors > 0)), *where)
+        self._measure("Duration", Statistic(count, sum(durations), min(durations), max(durations)), *where)
+        labels = _function_labels(first.scope, first.function_name)
+        self._platform.count("lambent_function_invocations_total", labels, amount=count)
+        self._platform.count("lambent_function_errors_total", labels, amount=errors)
+        seconds = (duration_ms / 1000 for duration_ms in durations)
+        self._platform.observe_s("lambent_function_duration_seconds", *seconds, labels=labels)
+        if cold_starts:
+            self._platform.count("lambent_function_cold_starts_total", labels, amount=cold_starts)
 
     def record_throttle(self, scope: Scope, function_name: str, qualifier: str | None, at: datetime) -> None:
         """Count a refused invocation; it is neither in Invocations nor in Errors."""
-        self._measure("Throttles", 1, scope, function_name, qualifier, at)
+        self._measure("Throttles", Statistic(1, 1, 1, 1), scope, function_name, qualifier, _minute(at))
         self._platform.count("lambent_function_throttles_total", _function_labels(scope, function_name))
 
     def record_concurrency(self, scope: Scope, function_name: str | None, running: int, at: datetime) -> None:
         """Note how many invocations run at this moment: of one function, or (None) of the account in its region."""
-        self._add(Series(scope, "ConcurrentExecutions", function_name), running, at)
+        one = Statistic(1, running, running, running)
+        self._add(Series(scope, "ConcurrentExecutions", function_name), one, _minute(at))
 
     def statistics(
         self, series: Series, start: datetime, end: datetime, period_s: int = 60
@@ -170,27 +184,26 @@ class FunctionMetrics:
         return list(merged.items())
 
     def _measure(
-        self, metric: str, value: float, scope: Scope, function_name: str, qualifier: str | None, at: datetime
+        self, metric: str, values: Statistic, scope: Scope, function_name: str, qualifier: str | None, minute: datetime
     ) -> None:
         # Developer guide, "Viewing metrics": dimensions none, FunctionName, FunctionName with Resource.
         resource = function_name if qualifier in (None, LATEST) else f"{function_name}:{qualifier}"
-        self._add(Series(scope, metric), value, at)
-        self._add(Series(scope, metric, function_name), value, at)
-        self._add(Series(scope, metric, function_name, resource), value, at)
+        self._add(Series(scope, metric), values, minute)
+        self._add(Series(scope, metric, function_name), values, minute)
+        self._add(Series(scope, metric, function_name, resource), values, minute)
 
-    def _add(self, series: Series, value: float, at: datetime) -> None:
-        minute = _minute(at)
+    def _add(self, series: Series, values: Statistic, minute: datetime) -> None:
         points = self._minutes.setdefault(minute, {})
         if series not in points:
             points[series] = Statistic()
             self._points += 1
-        points[series].add(value)
+        points[series].merge(values)
         while self._points > self._limit and len(self._minutes) > 1:
             self._points -= len(self._minutes.pop(min(self._minutes)))
 
 
 def _minute(at: datetime) -> datetime:
-    return at.astimezone(UTC).replace(second=0, microsecond=0)
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).replace(second=0, microsecond=0)
 
 
 def _function_labels(scope: Scope, function_name: str) -> Mapping[str, str]:
