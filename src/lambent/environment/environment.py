@@ -17,6 +17,7 @@ from lambent.environment.api_server import ApiServers
 from lambent.environment.assignment import Assigner, Assignment
 from lambent.environment.deadlines import Deadlines
 from lambent.environment.invocation_run import InvocationRun
+from lambent.environment.limits import decide_limits
 from lambent.environment.output import ProgramOutput
 from lambent.environment.programs import LogOpener, StartedProgram
 from lambent.environment.runtime_api import Exchange, RuntimeAnswer, RuntimeApi
@@ -26,7 +27,7 @@ from lambent.model.functions import FunctionVersion
 from lambent.model.ids import EnvironmentId, SandboxId
 from lambent.model.invocations import InitRecord, InvocationRecord, InvocationResult, InvokeCall, Status
 from lambent.model.phases import Event, Phase, next_phase
-from lambent.sandbox.driver import Limits, Sandbox, SandboxDriver, SandboxSpec
+from lambent.sandbox.driver import Sandbox, SandboxDriver, SandboxSpec
 
 # Developer guide, "Lambda execution environment lifecycle": INIT may take 10 s on demand.
 INIT_LIMIT_S: Final = 10.0
@@ -86,7 +87,7 @@ class ExecutionEnvironment:
         self._usage_mono_s = -USAGE_MAX_AGE_S
         self._is_late = False
         self._is_retiring = False
-        self._usable_limits = Limits(memory_mib=version.memory_mib, tmp_mib=version.tmp_mib)
+        self._usable_limits = decide_limits(version)
 
     # --- for its pool and its callers
 

@@ -15,6 +15,11 @@ from lambent.runtimes.trees import copy_files, ensure_tree, name_tree
 
 _LAYOUT: Final = "1"
 _CHECK_LIMIT_S: Final = 20.0
+# Developer guide, "Runtime-included SDK versions": Node.js 16 has version 2 of the SDK. Version 3 supports a Node.js
+# for about eight months after its end: 18 keeps the last one that took it.
+_SDK_LOCKS: Final = {"16": "sdk-16.json", "18": "sdk-18.json"}
+# Recorded from AWS, January 2026: Node.js 16 is pointed to more certificate authorities, those of RDS among them.
+BRINGS_AUTHORITIES: Final = ("16",)
 _MACHINES: Final = {"x86_64": "x64", "aarch64": "arm64"}
 
 
@@ -49,9 +54,10 @@ def build_node_runtime(root: Path, major: str, installers: Installers, progress:
     sources = sorted(
         (each for each in package.joinpath("node", "client").iterdir() if each.is_file()), key=lambda each: each.name
     )
-    # The SDK supports a version of Node.js for about eight months after its end: 18 keeps the last one that took it.
-    lock_text = package.joinpath("node", "sdk-18.json" if major == "18" else "sdk.json").read_text()
+    lock_text = package.joinpath("node", _SDK_LOCKS.get(major, "sdk.json")).read_text()
+    authorities = files("botocore").joinpath("cacert.pem").read_text() if major in BRINGS_AUTHORITIES else ""
     inputs = [part for each in sources for part in (each.name, each.read_text())]
+    inputs += [authorities] if authorities else []
     name = name_tree("runtime-nodejs", _LAYOUT, start, lock_text, *inputs)
 
     def fill(tree: Path) -> None:
@@ -60,6 +66,8 @@ def build_node_runtime(root: Path, major: str, installers: Installers, progress:
         installers.install_node({"dependencies": lock["packages"][""]["dependencies"]}, lock, tree, stop)
         (tree / "bootstrap").write_text(start)
         (tree / "bootstrap").chmod(0o755)
+        if authorities:
+            (tree / "ca-cert.pem").write_text(authorities)
         for each in sources:
             with as_file(each) as path:
                 copy_files([(path, tree / each.name)])

@@ -16,7 +16,7 @@ from lambent.runtimes.catalogue import Family, Runtime, RuntimeCatalogue
 from lambent.runtimes.commands import CommandFailed, Progress, Stop
 from lambent.runtimes.installers import Installers
 from lambent.runtimes.interpreters import Interpreter, InterpreterSearch
-from lambent.runtimes.node_trees import build_node_interpreter, build_node_runtime
+from lambent.runtimes.node_trees import BRINGS_AUTHORITIES, build_node_interpreter, build_node_runtime
 from lambent.runtimes.python_trees import build_python_interpreter, build_python_runtime
 
 _MACHINES: Final = {"x86_64": "x86_64", "arm64": "aarch64"}
@@ -207,12 +207,15 @@ class RuntimeProvider:
             f"/opt/nodejs/node{runtime.version}/node_modules", "/opt/nodejs/node_modules", "/var/runtime/node_modules",
             "/var/runtime", "/var/task",
         ]  # fmt: skip
+        environ = [("NODE_PATH", ":".join(paths))]
+        if runtime.version in BRINGS_AUTHORITIES:
+            environ.append(("NODE_EXTRA_CA_CERTS", "/var/runtime/ca-cert.pem"))
         return PreparedRuntime(
             identifier=runtime.identifier,
             argv=("/var/runtime/bootstrap", "--node", "/var/lang/bin/node", "/var/runtime/index.mjs"),
             runtime_tree=tree,
             interpreter_tree=interpreter,
-            environ=(("NODE_PATH", ":".join(paths)),),
+            environ=tuple(environ),
             version=runtime.version_text,
             runtime=runtime,
         )
@@ -223,7 +226,7 @@ def _interpreter_name(runtime: Runtime) -> str:
 
 
 _PYTHON_VERSIONS: Final = tuple(f"3.{minor}" for minor in range(8, 16))
-_NODE_VERSIONS: Final = ("18", "20", "22", "24", "26")
+_NODE_VERSIONS: Final = ("16", "18", "20", "22", "24", "26")
 
 
 async def _run_in_thread(work: Callable[[Stop], _T]) -> _T:

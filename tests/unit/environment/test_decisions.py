@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from lambent.environment import faults
 from lambent.environment.deadlines import Deadlines
+from lambent.environment.limits import decide_limits
 from lambent.environment.placement import Placement, PoolLimits, decide_placement
 from lambent.environment.runtime_states import (
     RUNTIME_TRANSITIONS,
@@ -189,3 +191,11 @@ async def test_timer_that_fails_does_not_stop_the_others():
         await clock.advance_s(2.0)
         runner.cancel()
     assert fired == [True]
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "processes"), [(128, 742), (129, 746), (198, 1022), (199, 1024), (10_240, 1024)]
+)
+def test_processes_grow_with_memory_to_the_quota(kit, memory_mib, processes):
+    limits = decide_limits(replace(kit.VERSION, memory_mib=memory_mib))
+    assert (limits.processes, limits.memory_mib, limits.cpu_share) == (processes, memory_mib, None)

@@ -31,7 +31,7 @@ def provider(tmp_path):
     [
         ("python3.13", FOREIGN, f"the function is for {FOREIGN} and this host is {platform.machine()}"),
         ("java21", NATIVE, "provided.al2023"),
-        ("nodejs16.x", NATIVE, "no client"),
+        ("ruby3.4", NATIVE, "no client"),
         ("unheard-of", NATIVE, "nothing is known of it"),
         ("python3.15", NATIVE, "there is no Python 3.15 on it, and none could be fetched (uv is not installed)"),
         ("nodejs26.x", NATIVE, 'interpreters."nodejs26" = "/path"'),

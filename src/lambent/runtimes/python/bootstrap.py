@@ -39,6 +39,20 @@ def use_prepared_bytecode(task_root: str) -> None:
     importer["cache_from_source"] = cache_from_source
 
 
+def leave_out_request_id() -> None:
+    """Report errors as Python 3.8's client does. Recorded from AWS, January 2026: no requestId in them."""
+    from awslambdaric import bootstrap  # type: ignore[import-not-found]
+
+    make_error = bootstrap.make_error
+
+    def make_older_error(*args: object, **options: object) -> object:
+        error = make_error(*args, **options)
+        error.pop("requestId", None)
+        return error
+
+    bootstrap.make_error = make_older_error
+
+
 def main() -> None:
     """Serve the function named by ``_HANDLER`` until the sandbox ends."""
     task_root = environ["LAMBDA_TASK_ROOT"]
@@ -50,6 +64,8 @@ def main() -> None:
     # Before the function's own folder is searched: a client or a simplejson that it packed must not replace these.
     from awslambdaric.__main__ import main as serve  # type: ignore[import-not-found]
 
+    if sys.version_info < (3, 9):  # noqa: UP036  (Lambent itself needs 3.11, functions do not)
+        leave_out_request_id()
     set_search_path(task_root, environ["LAMBDA_RUNTIME_DIR"])
     serve([sys.argv[0], environ["_HANDLER"]])
 
