@@ -16,6 +16,9 @@ from lambent.model.errors import Refused
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 # A request that a user typed, or that a page of ours makes.
 _OWN_FETCHES: Final = frozenset({"none", "same-origin"})
+_NO_HOST: Final = "The request has no single valid Host header."
+_FOREIGN: Final = "Web pages of another origin may not call this endpoint."
+_HOSTS_KEPT: Final = 64
 
 
 def decide_origin(head: Head, bind_host: str, allowed_hosts: Iterable[str]) -> str | None:
@@ -25,17 +28,43 @@ def decide_origin(head: Head, bind_host: str, allowed_hosts: Iterable[str]) -> s
     "*.name"); nothing else is ours by default, not even ``*.amazonaws.com``. On a bind that is not loopback an
     address instead of a name is fine too, as no page can rebind an address. ``Origin``, if sent, has to be ours.
     """
-    hosts = [value for name, value in head.headers if name == "host"]
-    if len(hosts) != 1 or (host := _host_name(hosts[0])) is None:
-        return "The request has no single valid Host header."
-    if not _is_own_host(host, bind_host, allowed_hosts):
-        return f"The host name {host} is not one of this endpoint; add it to the allowed hosts if it is yours."
-    for name, value in head.headers:
-        if name == "origin" and not _is_same_origin(value, hosts[0]):
-            return "Web pages of another origin may not call this endpoint."
-        if name == "sec-fetch-site" and value not in _OWN_FETCHES:
-            return "Web pages of another origin may not call this endpoint."
-    return None
+    return OriginRules(bind_host, allowed_hosts).decide(head)
+
+
+class OriginRules:
+    """``decide_origin`` for one endpoint: what a Host header means is found out once."""
+
+    def __init__(self, bind_host: str, allowed_hosts: Iterable[str]) -> None:
+        self._bind_host, self._allowed_hosts = bind_host, tuple(allowed_hosts)
+        self._own_hosts: set[str] = set()  # values of Host headers that are ours
+
+    def decide(self, head: Head) -> str | None:
+        """Return why ``head`` is refused (403), or None."""
+        host: str | None = None
+        origins: list[str] = []
+        for name, value in head.headers:
+            if name == "host":
+                if host is not None:
+                    return _NO_HOST
+                host = value
+            elif name == "origin":
+                origins.append(value)
+            elif name == "sec-fetch-site" and value not in _OWN_FETCHES:
+                return _FOREIGN
+        if host is None:
+            return _NO_HOST
+        if host not in self._own_hosts and (reason := self._decide_host(host)) is not None:
+            return reason
+        return None if all(_is_same_origin(origin, host) for origin in origins) else _FOREIGN
+
+    def _decide_host(self, value: str) -> str | None:
+        if (host := _host_name(value)) is None:
+            return _NO_HOST
+        if not _is_own_host(host, self._bind_host, self._allowed_hosts):
+            return f"The host name {host} is not one of this endpoint; add it to the allowed hosts if it is yours."
+        if len(self._own_hosts) < _HOSTS_KEPT:
+            self._own_hosts.add(value)
+        return None
 
 
 def require_safe_bind(host: str, mode: Mode) -> None:

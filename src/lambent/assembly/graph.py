@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from lambent.access.origins import decide_origin
+from lambent.access.origins import OriginRules
 from lambent.access.role_credentials import RoleCredentials
 from lambent.access.sealing import Sealer
 from lambent.access.signed_url import CodeUrls
@@ -185,7 +185,7 @@ def build_door(ground: Ground, plane: DataPlane, services: Services, locations: 
     return Gateway(
         services,
         door,
-        decide_origin=lambda head: decide_origin(head, settings.host, settings.allowed_hosts),
+        decide_origin=OriginRules(settings.host, settings.allowed_hosts).decide,
         verify=verifier.verify,
         answers=answers,
         calls=calls,
