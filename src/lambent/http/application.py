@@ -7,9 +7,9 @@ from typing import Protocol
 Headers = Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestHead:
-    """A request line and its headers. Header names are lower case, in order, repeated ones kept."""
+    """A request line and its headers. Header names are lower case, in order, repeated ones kept. Not to be changed."""
 
     method: str
     target: str  # as sent: raw path and query
@@ -17,13 +17,13 @@ class RequestHead:
     query: str  # as sent, without "?"
     headers: tuple[tuple[str, str], ...]
     peer: str = ""
+    _first: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     def header(self, name: str) -> str | None:
         """Return the first header called ``name`` (lower case), or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        if self._first is None:
+            self._first = dict(reversed(self.headers))
+        return self._first.get(name)
 
 
 @dataclass(frozen=True, slots=True)

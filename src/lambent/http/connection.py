@@ -188,12 +188,12 @@ class Connection(asyncio.Protocol):
 
     def write(self, *parts: bytes) -> None:
         """Write ``parts`` as one; a no-op when the peer is gone."""
-        if self._transport is None:
+        if (transport := self._transport) is None:
             return
         if len(parts) == 1:
-            self._transport.write(parts[0])
+            transport.write(parts[0])
         else:
-            self._transport.writelines(parts)
+            transport.writelines(parts)
 
     async def drain(self) -> None:
         """Return when the peer's buffer has room, or the peer is gone."""
@@ -215,7 +215,8 @@ class Connection(asyncio.Protocol):
         if self._incoming is exchange:
             self._end_incoming()
         if exchange.is_kept_alive:
-            self._pump()
+            if not self._is_pumping:  # else whoever pumps goes on
+                self._pump()
         else:
             self._close_after(exchange)
 
@@ -481,9 +482,11 @@ class Connection(asyncio.Protocol):
             self.write(CONTINUE)
 
     def _set_reading(self) -> None:
-        transport = self._transport
         wants_pause = bool(self._unread) and not self._is_discarding
-        if transport is not None and wants_pause != self._is_read_paused and not transport.is_closing():
+        if wants_pause == self._is_read_paused:
+            return
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
             self._is_read_paused = wants_pause
             if wants_pause:
                 transport.pause_reading()
@@ -511,8 +514,13 @@ class Connection(asyncio.Protocol):
             self._waiting, self._waiting_since_s = waiting, self._sweep.now_mono_s
         elif waiting is not Waiting.BODY:
             return  # a deadline stands: a peer does not move it by sending a little
+        if waiting is Waiting.ANSWER:
+            self.deadline_mono_s = inf
+            return
         body_bytes = 0 if self._incoming is None else self._incoming.body_bytes
-        unsent_bytes = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        unsent_bytes = 0
+        if waiting is not Waiting.REQUEST and self._transport is not None:
+            unsent_bytes = self._transport.get_write_buffer_size()
         patience_s = decide_patience_s(waiting, self._limits, body_bytes=body_bytes, unsent_bytes=unsent_bytes)
         self.deadline_mono_s = self._waiting_since_s + self._sweep.interval_s + patience_s
 
