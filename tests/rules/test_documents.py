@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from lambent.assembly.places import Places
 from lambent.model.phases import TRANSITIONS, Event, Phase
 
 ROOT = Path(__file__).parents[2]
@@ -75,3 +76,11 @@ def test_architecture_names_only_what_exists():
         assert source is not None, module
         for part in filter(None, name.split(".")):
             assert re.search(rf"\b(def|class) {part}\b|\b{part}\b *[:=]", source), f"{module}: {name}"
+
+
+def test_every_place_below_the_state_directory_is_documented():
+    text = (ROOT / "docs/state-directory.md").read_text()
+    places = Places(Path("/state"), Path("/run"))
+    named = [name for name, value in vars(Places).items() if isinstance(value, property)]
+    assert named
+    assert not [name for name in named if f"`{getattr(places, name).name}" not in text]
