@@ -1,7 +1,8 @@
 """One execution environment: a sandbox, the program in it, and its life by the table in ``model.phases``.
 
 One owner task (``live``) acts on the sandbox; callers, timers and the Runtime API only leave word and wake it. A warm
-invocation is dispatched by its caller at once and wakes the owner once, when it is over.
+invocation is dispatched by its caller and ended by the runtime's next call; the owner sleeps, unless it is to ask the
+sandbox something.
 """
 
 import asyncio
@@ -36,12 +37,11 @@ FAULT_GRACE_S: Final = 1.0
 # Developer guide, "Configure Lambda function memory": 1,769 MB are one vCPU. INIT gets more than a small share (seen).
 MIB_PER_VCPU: Final = 1769
 INIT_VCPUS: Final = 2.0
-# Asking a sandbox what it used costs a trip to the launcher. An invocation shorter than this cannot have used much more
-# than the last answer said, if that is no older than the second. A longer one is told what is older than the third, so
-# that a busy host is not made busier.
-USAGE_MIN_DURATION_S: Final = 0.002
+# Asking a sandbox what it used costs a trip to the launcher, and the launcher more than most invocations do. One that
+# was shorter than this cannot have used much more than the last answer said, if that is no older than the second; what
+# it did use is in the next answer, which is about the environment's life.
+USAGE_MIN_DURATION_S: Final = 0.02
 USAGE_MAX_AGE_S: Final = 0.1
-USAGE_BUSY_AGE_S: Final = 0.01
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +86,7 @@ class ExecutionEnvironment:
         self._peak_mib = 0
         self._usage_mono_s = -USAGE_MAX_AGE_S
         self._is_late = False
+        self._is_conducting = False  # the owner sees to the run
         self._is_retiring = False
         self._usable_limits = decide_limits(version)
 
@@ -167,7 +168,9 @@ class ExecutionEnvironment:
     async def _serve(self, assignment: Assignment, sandbox: Sandbox) -> None:
         while True:
             if (run := self._run) is not None:
+                self._is_conducting = True
                 await self._conduct(run, assignment, sandbox)
+                self._is_conducting = False
             elif self._is_retiring:
                 return
             elif self.phase is Phase.IDLE and self._program is not None and self._program.ended is not None:
@@ -203,16 +206,36 @@ class ExecutionEnvironment:
 
     async def _finish(self, run: InvocationRun, sandbox: Sandbox) -> None:
         """Write the end of ``run``, give its caller what he has not, and be free again or reset."""
-        status, crash_type, ended_mono_s = Status.SUCCESS, None, self._ready_mono_s
         self._timer.clear()
-        max_memory_mib = await self._peak_memory_mib(sandbox, self._clock.mono_s() - run.started_mono_s)
-        if self.phase is not Phase.BUSY or not self._is_runtime_ready:
-            if self._program is not None and self._program.ended is not None and self._program.ended.out_of_memory:
-                max_memory_mib = self.version.memory_mib
-            status, crash_type = await self._crash(run)
-            ended_mono_s = self._clock.mono_s()
-        elif self._program is not None:
+        if self._is_usage_wanted(run):
+            # Over the environment's life: what a dead program used is not counted by everybody.
+            self._peak_mib = max(self._peak_mib, (await sandbox.usage()).peak_memory_mib)
+            self._usage_mono_s = self._clock.mono_s()
+        if self.phase is Phase.BUSY and self._is_runtime_ready:
+            self._conclude(run)
+            return
+        max_memory_mib = self._peak_mib
+        if self._program is not None and self._program.ended is not None and self._program.ended.out_of_memory:
+            max_memory_mib = self.version.memory_mib
+        status, crash_type = await self._crash(run)
+        self._settle_with(run, self._clock.mono_s(), max_memory_mib, status=status, crash_type=crash_type)
+
+    def _conclude(self, run: InvocationRun) -> None:
+        """End a run whose runtime asked for the next event."""
+        self._timer.clear()
+        if self._program is not None:
             self._program.output.drain()
+        self._settle_with(run, self._ready_mono_s, self._peak_mib)
+
+    def _settle_with(
+        self,
+        run: InvocationRun,
+        ended_mono_s: float,
+        max_memory_mib: int,
+        *,
+        status: Status = Status.SUCCESS,
+        crash_type: str | None = None,
+    ) -> None:
         record = run.record(
             self.version,
             self.environment_id,
@@ -230,15 +253,12 @@ class ExecutionEnvironment:
         self._settle()
         self._tools.record(record)
 
-    async def _peak_memory_mib(self, sandbox: Sandbox, duration_s: float) -> int:
+    def _is_usage_wanted(self, run: InvocationRun) -> bool:
         now_mono_s = self._clock.mono_s()
-        if now_mono_s - self._usage_mono_s >= (
-            USAGE_BUSY_AGE_S if duration_s >= USAGE_MIN_DURATION_S else USAGE_MAX_AGE_S
-        ):
-            # Over the environment's life: what a dead program used is not counted by everybody.
-            self._peak_mib = max(self._peak_mib, (await sandbox.usage()).peak_memory_mib)
-            self._usage_mono_s = now_mono_s
-        return self._peak_mib
+        return (
+            now_mono_s - run.started_mono_s >= USAGE_MIN_DURATION_S
+            or now_mono_s - self._usage_mono_s >= USAGE_MAX_AGE_S
+        )
 
     async def _crash(self, run: InvocationRun) -> tuple[Status, str | None]:
         """End the program of a run that ended without `next`; return status and error type for the record."""
@@ -352,7 +372,11 @@ class ExecutionEnvironment:
         """The runtime asked for `next`."""
         self._is_runtime_ready = True
         self._ready_mono_s = self._clock.mono_s()
-        self._notify()
+        run = self._run
+        if run is None or self._is_conducting or self._is_late or self._has_ended() or self._is_usage_wanted(run):
+            self._notify()
+        else:
+            self._conclude(run)  # as nearly always: the owner sleeps on
 
     def init_failed(self, answer: RuntimeAnswer) -> None:
         """The runtime posted an error of its initialisation."""

@@ -5,11 +5,10 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
-from uuid import uuid4
 
 from lambent.environment.runtime_api import Exchange, RuntimeAnswer
 from lambent.model.functions import FunctionVersion
-from lambent.model.ids import EnvironmentId
+from lambent.model.ids import EnvironmentId, new_uuid
 from lambent.model.invocations import InvocationRecord, InvocationResult, InvokeCall, Status
 
 UNHANDLED: Final = "Unhandled"  # recorded from AWS: for every function error, also cleanly raised ones
@@ -42,7 +41,7 @@ class InvocationRun:
     def exchange(self, version: FunctionVersion) -> Exchange:
         """Return the event as the runtime gets it."""
         call = self.call
-        invocation_id = str(uuid4())
+        invocation_id = new_uuid()
         deadline_ms = int((self.started_at.timestamp() + version.timeout_s) * 1000)
         # Developer guide, "Using the Lambda runtime API", next invocation; those that are empty are left out.
         headers = [
@@ -124,7 +123,7 @@ class InvocationRun:
             trace_header=call.trace_header,
             tenant_id=call.tenant_id,
             response_bytes=answer.response_bytes if answer else 0,
-            spans=tuple(self.spans(ended_mono_s)),
+            spans=tuple(self.spans(ended_mono_s)) if version.log.is_json else (),  # nobody else tells of them
         )
 
 

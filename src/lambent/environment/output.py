@@ -7,6 +7,7 @@ limit, nothing is kept beyond one line a pipe.
 import asyncio
 import fcntl
 import os
+import select
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -30,11 +31,11 @@ class _Pipe:
 
     def __init__(self, taken: Callable[[bytes], None]) -> None:
         self._taken = taken
-        self._read_fd, self.write_fd = os.pipe()  # not non-blocking: the flag would reach the function's own stdout
-        os.set_blocking(self._read_fd, False)
-        self._capacity_bytes = int(fcntl.fcntl(self._read_fd, fcntl.F_GETPIPE_SZ))
+        self.read_fd, self.write_fd = os.pipe()  # not non-blocking: the flag would reach the function's own stdout
+        os.set_blocking(self.read_fd, False)
+        self._capacity_bytes = int(fcntl.fcntl(self.read_fd, fcntl.F_GETPIPE_SZ))
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._read_fd, self._readable)
+        self._loop.add_reader(self.read_fd, self._readable)
 
     def drain(self) -> None:
         """Take what was written before now: at most what the pipe holds."""
@@ -52,21 +53,21 @@ class _Pipe:
     def close(self) -> None:
         """Take what is left, and close both ends."""
         self.close_writer()
-        if self._read_fd >= 0:
+        if self.read_fd >= 0:
             self.drain()
-            self._loop.remove_reader(self._read_fd)
-            os.close(self._read_fd)
-            self._read_fd = -1
+            self._loop.remove_reader(self.read_fd)
+            os.close(self.read_fd)
+            self.read_fd = -1
 
     def _readable(self) -> None:
         if chunk := self._read():
             self._taken(chunk)
         elif chunk is not None:  # every writer is gone
-            self._loop.remove_reader(self._read_fd)
+            self._loop.remove_reader(self.read_fd)
 
     def _read(self) -> bytes | None:
         try:
-            return os.read(self._read_fd, READ_BYTES)
+            return os.read(self.read_fd, READ_BYTES)
         except BlockingIOError:
             return None
         except InterruptedError:
@@ -88,6 +89,9 @@ class ProgramOutput:
         except OSError:
             self._pipe.close()
             raise
+        self._poll = select.poll()
+        for pipe in (self._pipe, self._log_pipe):
+            self._poll.register(pipe.read_fd, select.POLLIN)
 
     @property
     def output_fd(self) -> int:
@@ -106,8 +110,9 @@ class ProgramOutput:
 
     def drain(self) -> None:
         """Give everything to the log that was written before now, unfinished lines too."""
-        self._pipe.drain()
-        self._log_pipe.drain()
+        if self._poll.poll(0):  # one question for both, which mostly have nothing
+            self._pipe.drain()
+            self._log_pipe.drain()
         self._flush()
 
     def close(self) -> None:

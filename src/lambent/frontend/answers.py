@@ -1,7 +1,6 @@
 """What every answer carries, and how errors become bytes: the one place where a failure turns into AWS's words."""
 
 import re
-import uuid
 from email.utils import format_datetime
 from typing import Final
 
@@ -10,7 +9,7 @@ import structlog
 from lambent.http.application import HttpRefusal, Reply, RequestHead
 from lambent.model.clock import Clock
 from lambent.model.errors import CallerError, HostError, InvalidRequestContent, RequestTooLarge
-from lambent.model.ids import RequestId
+from lambent.model.ids import RequestId, new_uuid
 from lambent.wire.bodies import write_json
 from lambent.wire.message import WireResponse
 from lambent.wire.service import OperationCodec, ServiceCodec
@@ -32,7 +31,7 @@ class UnknownOperation(CallerError):
 
 def new_request_id() -> RequestId:
     """Return a fresh request id."""
-    return RequestId(str(uuid.uuid4()))
+    return RequestId(new_uuid())
 
 
 def parse_request_id(head: RequestHead) -> RequestId:

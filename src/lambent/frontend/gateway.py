@@ -93,9 +93,9 @@ class Gateway:
             self._answers.send_error(reply, new_request_id(), error, self._codec_for(head))
             return None
         if is_invoke(head):
-            self._calls.start(self._invoke_door.answer(request, reply, request_id), f"invoke {request_id}")
+            self._calls.start(self._invoke_door.answer(request, reply, request_id), "invoke")
         else:
-            self._calls.start(self._answer(request, reply, request_id), f"request {request_id}")
+            self._calls.start(self._answer(request, reply, request_id), "request")
         return None
 
     # -- our own paths

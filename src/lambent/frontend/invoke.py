@@ -51,7 +51,8 @@ class InvokeRequest:
 
 def is_invoke(head: RequestHead) -> bool:
     """Whether ``head`` is for this door."""
-    return head.method == "POST" and head.path.startswith(PREFIX) and head.path.rstrip("/").endswith(SUFFIX)
+    path = head.path
+    return head.method == "POST" and path.startswith(PREFIX) and path.rstrip("/").endswith(SUFFIX)
 
 
 def find_plain_request(head: RequestHead) -> InvokeRequest | None:
@@ -63,21 +64,20 @@ def find_plain_request(head: RequestHead) -> InvokeRequest | None:
         if (query := _PLAIN_QUERY.fullmatch(head.query)) is None:
             return None
         qualifier = query[1] if query[1][0] != "%" else "$LATEST"
-    headers = dict(head.headers)
-    kind, log_type = headers.get("x-amz-invocation-type"), headers.get("x-amz-log-type")
+    kind, log_type = head.header("x-amz-invocation-type"), head.header("x-amz-log-type")
     if kind not in _TYPES or log_type not in _LOG_TYPES:
         return None
-    tenant_id = headers.get("x-amz-tenant-id")
+    tenant_id = head.header("x-amz-tenant-id")
     if tenant_id is not None and not _PLAIN_TENANT.fullmatch(tenant_id):
         return None
-    if "x-amz-durable-execution-name" in headers or len(headers) != len(head.headers):
+    if head.header("x-amz-durable-execution-name") is not None or head.has_repeated_headers:
         return None
     return InvokeRequest(
         function=path[1],
         qualifier=qualifier,
         invocation_type=kind or "RequestResponse",
         log_type=log_type or "None",
-        client_context=headers.get("x-amz-client-context"),
+        client_context=head.header("x-amz-client-context"),
         tenant_id=tenant_id,
         is_plain_name=True,
     )

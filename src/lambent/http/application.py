@@ -25,6 +25,11 @@ class RequestHead:
             self._first = dict(reversed(self.headers))
         return self._first.get(name)
 
+    @property
+    def has_repeated_headers(self) -> bool:
+        """Whether a header is there more than once."""
+        return len(self._first if self._first is not None else dict(self.headers)) != len(self.headers)
+
 
 @dataclass(frozen=True, slots=True)
 class BodyPlan:

@@ -51,13 +51,14 @@ class FunctionVersion:
     egress: str = "none"
     reserved_concurrency: int | None = None
     tenant_isolation: bool = False
+    arn: FunctionArn = field(init=False, repr=False, compare=False)
+    """The ARN with version."""
+
+    def __post_init__(self) -> None:
+        # Every invocation asks for it.
+        object.__setattr__(self, "arn", FunctionArn(f"{self.unqualified_arn}:{self.version}"))
 
     @property
     def unqualified_arn(self) -> FunctionArn:
         """The ARN without version."""
         return FunctionArn(self.scope.arn("lambda", f"function:{self.name}"))
-
-    @property
-    def arn(self) -> FunctionArn:
-        """The ARN with version."""
-        return FunctionArn(f"{self.unqualified_arn}:{self.version}")

@@ -174,7 +174,7 @@ def render_time(at: datetime) -> str:
 
 def is_sampled(trace_header: str) -> bool:
     """Return whether a trace header says that its trace is sampled."""
-    return dict(_TRACE.findall(trace_header)).get("Sampled") == "1"
+    return "Sampled=1" in trace_header and dict(_TRACE.findall(trace_header)).get("Sampled") == "1"
 
 
 def _milliseconds(duration_ms: float) -> float:
