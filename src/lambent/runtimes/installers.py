@@ -3,10 +3,11 @@
 Everything they write goes into the tree under construction or our cache; what they install is pinned by hash.
 """
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +38,16 @@ class Installers:
         self._search = search
         self._environ = _installer_environ(cache_dir, host_environ)
 
-    def install_python(self, requirements: Path, target: Path, version: str, machine: str, stop: Stop) -> None:
+    def install_python(
+        self,
+        requirements: Path,
+        target: Path,
+        version: str,
+        machine: str,
+        stop: Stop,
+        *,
+        limit_s: float = _INSTALL_LIMIT_S,
+    ) -> None:
         """Install the locked ``requirements`` for CPython ``version`` into ``target``. Raises CommandFailed."""
         platforms = [f"--platform={each}_{machine}" for each in ("manylinux2014", "manylinux_2_17", "manylinux_2_28")]
         pip = self._find_pip(stop)
@@ -48,18 +58,27 @@ class Installers:
                 *platforms, "--retries=2", f"--target={target}", "-r", str(requirements),
             ],
             stop,
+            limit_s=limit_s,
         )  # fmt: skip
 
-    def install_node(self, manifest: Mapping[str, Any], lock: Mapping[str, Any], target: Path, stop: Stop) -> None:
-        """Install the locked packages into ``target/node_modules``. No script of theirs runs. Raises CommandFailed."""
+    def find_npm(self, stop: Stop) -> Path | None:
+        """Return the host's npm, or None if there is none that works."""
         npm = self._search.find_program("npm")
-        if npm is None:
-            raise CommandFailed("npm is not installed")
+        if npm is not None:
+            with contextlib.suppress(CommandFailed):
+                self._run([str(npm), "--version"], stop)
+                return npm
+        return None
+
+    def install_node(
+        self, npm: Sequence[str], manifest: Mapping[str, Any], lock: Mapping[str, Any], target: Path, stop: Stop
+    ) -> None:
+        """Install the locked packages into ``target/node_modules``. No script of theirs runs. Raises CommandFailed."""
         (target / "package.json").write_text(json.dumps(manifest))
         (target / "package-lock.json").write_text(json.dumps(lock))
         self._run(
             [
-                str(npm), "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error",
+                *npm, "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error",
                 "--fetch-retries=2", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=3000",
                 "--fetch-timeout=30000", f"--prefix={target}",
             ],
@@ -89,10 +108,10 @@ class Installers:
             return [str(other)]
         return own
 
-    def _run(self, argv: list[str], stop: Stop, cwd: Path | None = None) -> None:
+    def _run(self, argv: list[str], stop: Stop, *, cwd: Path | None = None, limit_s: float = _INSTALL_LIMIT_S) -> None:
         home = Path(self._environ["HOME"])
         home.mkdir(parents=True, exist_ok=True)
-        run_command(argv, self._environ, cwd=cwd or home, limit_s=_INSTALL_LIMIT_S, stop=stop)
+        run_command(argv, self._environ, cwd=cwd or home, limit_s=limit_s, stop=stop)
 
 
 def _installer_environ(cache_dir: Path, host: Mapping[str, str]) -> dict[str, str]:

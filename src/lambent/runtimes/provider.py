@@ -16,7 +16,7 @@ from lambent.runtimes.catalogue import Family, Runtime, RuntimeCatalogue
 from lambent.runtimes.commands import CommandFailed, Progress, Stop
 from lambent.runtimes.installers import Installers
 from lambent.runtimes.interpreters import Interpreter, InterpreterSearch
-from lambent.runtimes.node_trees import BRINGS_AUTHORITIES, build_node_interpreter, build_node_runtime
+from lambent.runtimes.node_trees import BRINGS_AUTHORITIES, NodeTrees
 from lambent.runtimes.python_trees import build_python_interpreter, build_python_runtime
 
 _MACHINES: Final = {"x86_64": "x86_64", "arm64": "aarch64"}
@@ -73,6 +73,12 @@ class RuntimeProvider:
         self._interpreter_root = interpreter_root
         self._search = InterpreterSearch(configured, host_environ)
         self._installers = Installers(cache_dir, host_environ, self._search)
+        self._node = NodeTrees(
+            interpreter_root=interpreter_root,
+            runtime_root=runtime_root,
+            installers=self._installers,
+            progress=progress,
+        )
         self._progress = progress
         self._prepared: dict[str, PreparedRuntime] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -121,10 +127,7 @@ class RuntimeProvider:
             raise RuntimeUnavailable(name, "no such interpreter was found", "Name its path in the settings")
         if name.startswith("python"):
             return self._interpreter_root / build_python_interpreter(self._interpreter_root, found, stop)
-        major = name.removeprefix("nodejs")
-        return self._interpreter_root / build_node_interpreter(
-            self._interpreter_root, major, found, self._installers, self._progress, stop
-        )
+        return self._interpreter_root / self._node.build_interpreter(name.removeprefix("nodejs"), found, stop)
 
     def _prepare(self, runtime: Runtime, stop: Stop) -> PreparedRuntime:
         try:
@@ -192,16 +195,14 @@ class RuntimeProvider:
         if found is not None:
             self._progress(f"{runtime.identifier}: using {found.executable}")
         try:
-            interpreter = build_node_interpreter(
-                self._interpreter_root, runtime.version, found, self._installers, self._progress, stop
-            )
+            interpreter = self._node.build_interpreter(runtime.version, found, stop)
         except CommandFailed as error:
             raise RuntimeUnavailable(
                 runtime.identifier,
                 f"there is no Node.js {runtime.version} on it, and none could be fetched ({error})",
                 f'Install Node.js {runtime.version} or name one in the settings: interpreters."{name}" = "/path"',
             ) from error
-        tree = build_node_runtime(self._runtime_root, runtime.version, self._installers, self._progress, stop)
+        tree = self._node.build_runtime(runtime.version, stop)
         # Recorded from AWS, January 2026.
         paths = [
             f"/opt/nodejs/node{runtime.version}/node_modules", "/opt/nodejs/node_modules", "/var/runtime/node_modules",

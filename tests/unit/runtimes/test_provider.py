@@ -22,7 +22,8 @@ NATIVE, FOREIGN = ("x86_64", "arm64") if platform.machine() == "x86_64" else ("a
 def provider(tmp_path):
     return RuntimeProvider(
         RuntimeCatalogue.load(), runtime_root=tmp_path / "runtimes", interpreter_root=tmp_path / "interpreters",
-        cache_dir=tmp_path / "cache", configured={}, host_environ={"PATH": "/nonexistent", "HOME": str(tmp_path)},
+        cache_dir=tmp_path / "cache", configured={},
+        host_environ={"PATH": "/nonexistent", "HOME": str(tmp_path), "PIP_NO_INDEX": "1"},
     )  # fmt: skip
 
 
