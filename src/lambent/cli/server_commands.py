@@ -29,6 +29,7 @@ def start(settings: Settings, *, foreground: bool) -> None:
     if (pid := running_pid(run_dir)) is not None:
         raise CommandFailed(f"already running as process {pid} with {state_dir}; `lambent stop` ends it")
     prepare_directories(settings)
+    require_readable_program(settings.server_user, server_user(settings))
     require_free_port(settings.host, settings.port)
     command = supervisor_command(settings)
     if os.geteuid() == 0:
@@ -81,6 +82,25 @@ def server_user(settings: Settings) -> tuple[int, int] | None:
         note(f"made the system user {settings.server_user}")
         entry = pwd.getpwnam(settings.server_user)
     return entry.pw_uid, entry.pw_gid
+
+
+def require_readable_program(name: str, owner: tuple[int, int] | None) -> None:
+    """Refuse to start as root from where the server's own user cannot read: it would never come up."""
+    if owner is None:
+        return
+    reads = [sys.executable, "-I", "-S", "-c", "import sys; open(sys.argv[1]).close()", __file__]
+    try:
+        done = subprocess.run(  # noqa: S603  (our own interpreter and file)
+            reads, user=owner[0], group=owner[1], extra_groups=[], capture_output=True, check=False, cwd="/"
+        )
+        if done.returncode == 0:
+            return
+    except PermissionError:
+        pass
+    raise CommandFailed(
+        f"the server runs as the user {name}, who cannot read {sys.executable} or {__file__}; "
+        "install Lambent where everyone can read it, for instance below /opt"
+    )
 
 
 def prepare_directories(settings: Settings) -> None:

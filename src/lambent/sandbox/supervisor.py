@@ -53,6 +53,8 @@ class Child:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             command = [*self._command, str(self._end)]
             os.execve(command[0], command, {**os.environ, "LAMBENT_GENERATION": str(self._generation)})  # noqa: S606
+        except OSError as error:
+            os.write(2, f"supervisor: cannot start {self._command[0]}: {error}\n".encode())
         finally:
             os._exit(127)
 

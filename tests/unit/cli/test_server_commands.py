@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lambent.cli.client import CommandFailed
-from lambent.cli.server_commands import require_free_port, running_pid, write_pid
+from lambent.cli.server_commands import require_free_port, require_readable_program, running_pid, write_pid
 
 
 def test_a_taken_port_is_named_with_its_holder():
@@ -43,3 +43,15 @@ def test_help_imports_nothing_heavy():
     code = f"import sys, lambent.cli.main; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts a server as another user")
+def test_root_is_told_when_the_servers_user_cannot_read_the_program(tmp_path, monkeypatch):
+    nobody = (65534, 65534)
+    program = tmp_path / "closed" / "python3"
+    program.parent.mkdir(mode=0o700)
+    program.symlink_to("/usr/bin/python3")
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(CommandFailed, match=f"runs as the user nobody, who cannot read {program}.*below /opt"):
+        require_readable_program("nobody", nobody)
+    require_readable_program("nobody", None)  # an ordinary user runs the server himself

@@ -265,3 +265,11 @@ def test_the_real_launcher_is_replaced_under_a_living_server():
 def children_with(word, parent):
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return [int(pid) for pid in children if word in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def test_what_cannot_be_started_is_named_on_standard_error(tmp_path):
+    order = {"launcher": [str(tmp_path / "absent")], "server": [SYSTEM_PYTHON, "-I", "-c", "raise SystemExit(3)"]}
+    command = [SYSTEM_PYTHON, "-I", supervisor.__file__, json.dumps(order)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 3
+    assert f"supervisor: cannot start {tmp_path / 'absent'}: [Errno 2] No such file" in done.stderr
