@@ -41,7 +41,14 @@ def configure_process_log(
         structlog.processors.StackInfoRenderer(),
     ]
     endings: list[Processor] = (
-        [hide_secrets, structlog.dev.ConsoleRenderer(colors=out.isatty(), timestamp_key="at")]
+        [
+            hide_secrets,
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(),
+                timestamp_key="at",
+                exception_formatter=structlog.dev.plain_traceback,  # the default prints locals: payloads, secrets
+            ),
+        ]
         if is_text
         else [structlog.processors.format_exc_info, hide_secrets, structlog.processors.JSONRenderer()]
     )

@@ -120,3 +120,15 @@ def test_secrets_inside_of_other_fields_are_cut_out():
         "signatures": "verify",
         "deep": {"a": {"b": {"c": {"d": "<dict>"}}}},
     }
+
+
+def test_a_traceback_at_a_terminal_shows_no_local_values(capsys):
+    configure_process_log("text")
+    payload = "do-not-print-" + "me"
+    try:
+        raise ValueError(len(payload))
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    said = capsys.readouterr().err
+    assert "ValueError: 15" in said
+    assert payload not in said
