@@ -31,9 +31,15 @@ def generate():
 
 
 @pytest.fixture(scope="session")
-def raw_client():
+def raw_client_module():
+    """The module with ``RawClient`` and ``Answer``."""
+    return load("raw_client")
+
+
+@pytest.fixture(scope="session")
+def raw_client(raw_client_module):
     """The class of the raw client."""
-    return load("raw_client").RawClient
+    return raw_client_module.RawClient
 
 
 @pytest.fixture(scope="session")

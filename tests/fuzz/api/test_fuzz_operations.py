@@ -197,6 +197,26 @@ BUILT = {
 }
 
 
+@pytest.mark.parametrize(
+    ("kind", "status", "headers", "body", "is_fault"),
+    [
+        pytest.param("sound", 200, {}, b"{}", False, id="success"),
+        pytest.param("text", 400, {"x-amzn-errortype": "ValidationException"}, b"{}", False, id="refusal"),
+        pytest.param("text", 400, {}, b"{}", True, id="refusal-without-a-type"),
+        pytest.param("text", 400, {"x-amzn-errortype": "ValidationException"}, b"[]", True, id="body-is-no-object"),
+        pytest.param("text", 500, {"x-amzn-errortype": "ServiceException"}, b"{}", True, id="server-error"),
+        pytest.param("text", 501, {"x-amzn-errortype": "NotImplementedException"}, b"{}", False, id="not-built"),
+        pytest.param("text", 503, {"content-type": "text/plain"}, b"busy\n", True, id="unavailable"),
+        pytest.param("wire:body", 302, {}, b"", True, id="redirect"),
+        pytest.param("wire:path", 404, {}, UNKNOWN_PATH, False, id="unknown-path"),
+        pytest.param("wire:path", 400, {"content-type": "text/plain"}, b"no\n", True, id="refused-but-kept-open"),
+    ],
+)
+def test_the_judge_finds_what_it_looks_for(generate, raw_client_module, kind, status, headers, body, is_fault):
+    wire = generate.Wire("lambda", "Invoke", kind, "POST", "/")
+    assert bool(find_fault(wire, raw_client_module.Answer(status, headers, body))) is is_fault
+
+
 def stored_accounts(state_dir):
     """Return key → account of every stored document that belongs to one."""
     with sqlite3.connect(f"file:{state_dir}/lambent.db?mode=ro", uri=True) as db:
@@ -207,6 +227,11 @@ def stored_accounts(state_dir):
             if len(part) == 12 and part.isdigit():
                 found[key] = part
     return found
+
+
+def stored_blobs(state_dir):
+    """Return the digests of all stored packages."""
+    return {path.name for path in (state_dir / "blobs").rglob("*") if path.is_file() and len(path.name) == 64}
 
 
 async def run_workers(server, raw_client, rounds, make_worker):
@@ -240,6 +265,7 @@ def make_worker(generate, service_model, zip_bootstrap, echo_bootstrap):
 
 async def test_hostile_requests_get_an_error_of_aws_and_leave_nothing(server, raw_client, make_worker, is_full):
     rounds = (100_000 if is_full else 10_500) // (WORKERS * WINDOW)
+    old_documents, old_blobs = stored_accounts(server.state_dir), stored_blobs(server.state_dir)
     workers = await run_workers(server, raw_client, rounds, make_worker)
     faults = [fault for worker in workers for fault in worker.faults]
     kinds = Counter(fault[0] for fault in faults)
@@ -249,12 +275,12 @@ async def test_hostile_requests_get_an_error_of_aws_and_leave_nothing(server, ra
     refused = sum(count for (_, _, _, status), count in answers.items() if status >= 400)
     assert refused > answers.total() / 2, "the requests were not hostile"
     accepted = set().union(*(worker.accepted for worker in workers))
-    kept = {key: account for key, account in stored_accounts(server.state_dir).items() if account not in accepted}
+    documents = stored_accounts(server.state_dir).items()
+    kept = {key for key, account in documents if account not in accepted and key not in old_documents}
     assert not kept, "documents of accounts in which nothing was accepted"
-    packages = set().union(*(worker.packages for worker in workers))
-    blobs = {path.name for path in (server.state_dir / "blobs").rglob("*") if path.is_file() and len(path.name) == 64}
+    blobs = stored_blobs(server.state_dir) - old_blobs
     assert blobs, "no blob was found: the layout is another one"
-    assert blobs <= packages, "packages that were refused are kept"
+    assert blobs <= set().union(*(worker.packages for worker in workers)), "packages that were refused are kept"
 
 
 @pytest.mark.parametrize("service", ["lambda", "logs"])
