@@ -14,13 +14,14 @@ from lambent.sandbox.launcher.cgroups import Cgroup, find_cgroups
 from lambent.sandbox.launcher.disks import Disks, detach_left_over, find_disks
 from lambent.sandbox.launcher.identities import enter_user_namespace, root_kuids
 from lambent.sandbox.launcher.networks import Networks
+from lambent.sandbox.launcher.seccomp import compile_filter
 from lambent.sandbox.launcher.world import PLACE, Trees, build_world, open_folder
 
 POOLED_NETWORKS: Final = 8
 POOLED_DISKS: Final = 4
 DEFENCES: Final = frozenset(
     {"kuid", "capabilities", "userns", "pid", "ipc", "uts", "cgroup", "network", "host-files"}
-    | {"read-only-code", "read-only-dev", "read-only-root"}
+    | {"read-only-code", "read-only-dev", "read-only-root", "seccomp"}
 )
 _STORAGE: Final = f"{PLACE}/storage"
 _SWEEP_LIMIT_S: Final = 5.0
@@ -44,6 +45,7 @@ class Host:
 
     def __init__(self, settings: Settings) -> None:
         self.weakened = settings.weakened
+        self.system_call_filter = compile_filter(os.uname().machine)
         self.bubblewrap = _find_bubblewrap()
         self.bubblewrap_status = os.stat(self.bubblewrap)
         number = zlib.crc32(os.fsencode(os.path.realpath(settings.run_dir)))

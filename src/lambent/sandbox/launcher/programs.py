@@ -12,7 +12,7 @@ import signal
 from dataclasses import dataclass
 from typing import Final
 
-from lambent.sandbox.launcher import kernel
+from lambent.sandbox.launcher import kernel, seccomp
 from lambent.sandbox.launcher.world import SKELETON, host_etc
 
 TREE_PLACES: Final = {
@@ -25,7 +25,7 @@ TREE_PLACES: Final = {
 # Recorded from AWS: user and group of the function.
 UID, GID = 993, 990
 LOG_FD: Final = 62  # Developer guide, "Building a custom runtime": _LAMBDA_TELEMETRY_LOG_FD is 62
-_STATUS_FD, _ARGUMENTS_FD, _USER_NAMESPACE_FD = 10, 11, 12
+_STATUS_FD, _ARGUMENTS_FD, _USER_NAMESPACE_FD, _FILTER_FD = 10, 11, 12, 13
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 _MASKED_FILES: Final = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "kallsyms")
 _MASKED_FOLDERS: Final = ("acpi", "asound", "scsi")
@@ -47,6 +47,7 @@ class Spawn:
     title: str
     arguments: list[str]
     argv: list[str]
+    system_call_filter: bytes
     network: int
     user_namespace: int | None
     entrances: list[str]
@@ -188,22 +189,23 @@ def spawn(plan: Spawn, number: int) -> Program:
     arguments = os.memfd_create("arguments", os.MFD_CLOEXEC)
     os.write(arguments, b"".join(os.fsencode(argument) + b"\0" for argument in plan.arguments))
     os.lseek(arguments, 0, os.SEEK_SET)
+    system_call_filter = seccomp.open_filter(plan.system_call_filter)
     launcher = os.getpid()
     monitor = os.fork()
     if not monitor:
-        _become(plan, launcher, status_end, arguments)
-    os.close(status_end)
-    os.close(arguments)
+        _become(plan, launcher, {_STATUS_FD: status_end, _ARGUMENTS_FD: arguments, _FILTER_FD: system_call_filter})
+    for descriptor in (status_end, arguments, system_call_filter):
+        os.close(descriptor)
     return Program(number, monitor, status)
 
 
-def _become(plan: Spawn, launcher: int, status: int, arguments: int) -> None:
+def _become(plan: Spawn, launcher: int, own: dict[int, int]) -> None:
     """The child's way to bubblewrap; never returns."""
     try:
         for entrance in plan.entrances:
             kernel.write_file(entrance, "0")
         kernel.enter(plan.network, kernel.NEWNET)
-        _place_descriptors(plan, status, arguments)
+        _place_descriptors(plan, own)
         _set_limits(plan)
         # bubblewrap maps its one id to its caller's: root that calls it is root on the host, whatever --uid says.
         if plan.kuid is not None:
@@ -226,14 +228,13 @@ def _become(plan: Spawn, launcher: int, status: int, arguments: int) -> None:
         os._exit(70)
 
 
-def _place_descriptors(plan: Spawn, status: int, arguments: int) -> None:
+def _place_descriptors(plan: Spawn, own: dict[int, int]) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     wanted = {
         0: null if plan.control is None else plan.control,
         1: plan.output,
         2: plan.output,
-        _STATUS_FD: status,
-        _ARGUMENTS_FD: arguments,
+        **own,
     }
     if plan.user_namespace is not None:
         wanted[_USER_NAMESPACE_FD] = plan.user_namespace
@@ -301,6 +302,8 @@ def bubblewrap_arguments(
     arguments += [f"--unshare-{kind}" for kind in ("ipc", "uts", "cgroup") if kind not in weakened]
     if "userns" not in weakened and "capabilities" not in weakened:
         arguments += ["--assert-userns-disabled"] if owns_namespace else ["--disable-userns"]
+    # Without the option nothing reads the descriptor, and the program would inherit it: only tests do so.
+    arguments += [] if "seccomp" in weakened else seccomp.bubblewrap_arguments(_FILTER_FD)
     arguments += ["--cap-add", "ALL"] if "capabilities" in weakened else ["--cap-drop", "ALL"]
     if "uts" not in weakened:
         arguments += ["--hostname", "169.254.100.1"]

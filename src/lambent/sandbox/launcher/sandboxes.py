@@ -235,6 +235,7 @@ class Sandbox:
                 weakened=weakened,
             ),
             argv=fields["argv"],
+            system_call_filter=self._host.system_call_filter,
             network=self._host.home_network if "network" in weakened else self.network.descriptor,
             user_namespace=user_namespace,
             entrances=self.cgroup.entrances() if self.cgroup is not None else [],
