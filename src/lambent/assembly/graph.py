@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
+
 from lambent.access.origins import OriginRules
 from lambent.access.role_credentials import RoleCredentials
 from lambent.access.sealing import Sealer
@@ -56,6 +58,8 @@ from lambent.runtimes.catalogue import RuntimeCatalogue
 from lambent.sandbox.driver import SandboxDriver
 from lambent.store.contract import ABSENT, Conflict, Entry, Store
 from lambent.wire.service import ServiceCodec
+
+log = structlog.get_logger(__name__)
 
 MACHINES: Final = {"x86_64": "x86_64", "aarch64": "arm64"}  # the kernel's word → AWS's
 
@@ -117,7 +121,8 @@ async def start_data_plane(ground: Ground, logs: Logs) -> DataPlane:
     """Return the road of an invocation, with its view loaded and functions being reconciled."""
     settings, store, clock, loops = ground.settings, ground.store, ground.clock, ground.loops
     sinks: Sequence[RecordSink] = (FunctionMetrics(PlatformMetrics()), Billing())
-    records, runtimes = InvocationRecords(clock, sinks), build_runtimes(settings)
+    records = InvocationRecords(clock, sinks)
+    runtimes = build_runtimes(settings, lambda text: log.info("preparing_runtime", step=text))
     tools = EnvironmentTools(
         driver=ground.driver,
         servers=ApiServers(clock),

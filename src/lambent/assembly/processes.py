@@ -11,6 +11,7 @@ import msgspec
 from lambent.assembly.places import Places
 from lambent.config import Settings, render_settings
 from lambent.runtimes.catalogue import RuntimeCatalogue
+from lambent.runtimes.commands import Progress
 from lambent.runtimes.provider import RuntimeProvider
 
 
@@ -20,8 +21,8 @@ def local_endpoint(settings: Settings) -> str:
     return f"http://{host}:{settings.port}"
 
 
-def build_runtimes(settings: Settings) -> RuntimeProvider:
-    """Return the provider of runtimes of a state directory."""
+def build_runtimes(settings: Settings, progress: Progress = lambda text: None) -> RuntimeProvider:
+    """Return the provider of runtimes of a state directory. ``progress`` is told of work that takes long."""
     places = Places.of(settings)
     return RuntimeProvider(
         RuntimeCatalogue.load(),
@@ -30,6 +31,7 @@ def build_runtimes(settings: Settings) -> RuntimeProvider:
         cache_dir=places.cache_dir,
         configured={name: Path(path) for name, path in settings.interpreters.items()},
         host_environ=os.environ,
+        progress=progress,
     )
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from lambent.cli.output import note, print_json, print_table, progress
 from lambent.cli.packages import build_package, read_function_file
 
 FUNCTIONS = "/2015-03-31/functions"
-READY_WAIT_S = 300.0
+READY_WAIT_S = 900.0  # a first interpreter is 60 MB to fetch
+SLOW_S = 3.0
 
 
 def deploy(client: Client, directory: Path, flags: dict[str, Any], *, as_json: bool) -> None:
@@ -22,7 +24,7 @@ def deploy(client: Client, directory: Path, flags: dict[str, Any], *, as_json: b
     function = read_function_file(directory, flags)
     with progress(f"packing {directory}"):
         package = build_package(directory, function)
-    with progress(f"deploying {function.name} ({len(package) / 1e6:.1f} MB)"):
+    with progress(f"deploying {function.name} ({len(package) / 1e6:.1f} MB)") as tell:
         code = {"ZipFile": base64.b64encode(package).decode()}
         try:
             client.lambda_request("GET", f"{FUNCTIONS}/{quote(function.name)}/configuration")
@@ -33,9 +35,9 @@ def deploy(client: Client, directory: Path, flags: dict[str, Any], *, as_json: b
             client.lambda_request("POST", FUNCTIONS, json.dumps(members).encode())
         else:
             _put(client, function.name, "configuration", function.members())
-            _wait_until_ready(client, function.name)
+            _wait_until_ready(client, function.name, tell)
             _put(client, function.name, "code", code)
-        configuration = _wait_until_ready(client, function.name)
+        configuration = _wait_until_ready(client, function.name, tell)
     if as_json:
         print_json(configuration)
     else:
@@ -46,8 +48,9 @@ def _put(client: Client, name: str, what: str, members: dict[str, Any]) -> None:
     client.lambda_request("PUT", f"{FUNCTIONS}/{quote(name)}/{what}", json.dumps(members).encode())
 
 
-def _wait_until_ready(client: Client, name: str) -> dict[str, Any]:
-    give_up_at = time.monotonic() + READY_WAIT_S
+def _wait_until_ready(client: Client, name: str, tell: Callable[[str], None]) -> dict[str, Any]:
+    began = time.monotonic()
+    is_told = False
     while True:
         got: dict[str, Any] = client.lambda_request("GET", f"{FUNCTIONS}/{quote(name)}/configuration").json()
         if got["State"] == "Failed" or got.get("LastUpdateStatus") == "Failed":
@@ -55,7 +58,10 @@ def _wait_until_ready(client: Client, name: str) -> dict[str, Any]:
             raise CommandFailed(f"{name} could not be made ready: {reason}")
         if got["State"] == "Active" and got.get("LastUpdateStatus") == "Successful":
             return got
-        if time.monotonic() > give_up_at:
+        if not is_told and time.monotonic() > began + SLOW_S:
+            tell(f"{name}: preparing {got.get('Runtime')}; what this host lacks of it is fetched once, up to 80 MB")
+            is_told = True
+        if time.monotonic() > began + READY_WAIT_S:
             raise CommandFailed(
                 f"{name} is still {got['State']} after {READY_WAIT_S:.0f} s; see `lambent describe {name}`"
             )

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,13 +29,13 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def progress(text: str) -> Iterator[None]:
-    """Show that long work goes on; a spinner on a terminal, one line otherwise."""
+def progress(text: str) -> Iterator[Callable[[str], None]]:
+    """Show that long work goes on; a spinner on a terminal, one line otherwise. Yields what changes the words."""
     if not sys.stderr.isatty():
         note(text)
-        yield
+        yield note
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(text):
-        yield
+    with Console(stderr=True).status(text) as status:
+        yield status.update
