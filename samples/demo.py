@@ -109,6 +109,7 @@ def main() -> int:
     parser.add_argument("--port", default="4566")
     parser.add_argument("--stop", action="store_true", help="stop the server at the end")
     options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # in order with what the commands say, in a pipe too
     os.environ.update(
         AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="us-east-1", AWS_PAGER=""
     )
