@@ -27,6 +27,9 @@ from lambent.sandbox.launcher_client import LauncherClient, LauncherLost
 
 MIB: Final = 1 << 20
 END_LIMIT_S: Final = 15.0
+# Sandboxes and programs that the launcher makes at a time; more of them would only wait in it, with its limits on time
+# already running against each.
+STARTS_AT_ONCE: Final = 16
 
 
 class BubblewrapDriver:
@@ -34,6 +37,7 @@ class BubblewrapDriver:
 
     def __init__(self, client: LauncherClient) -> None:
         self._client = client
+        self._room = asyncio.Semaphore(STARTS_AT_ONCE)
 
     @asynccontextmanager
     async def open_sandbox(self, spec: SandboxSpec) -> AsyncIterator[Sandbox]:
@@ -43,11 +47,12 @@ class BubblewrapDriver:
         limits = _render_limits(spec.limits)
         order = {"sandbox": spec.sandbox_id, "limits": limits}
         try:
-            _, (descriptor,) = await self._client.call("create", order, wants=1)
+            async with self._room:
+                _, (descriptor,) = await self._client.call("create", order, wants=1)
         except asyncio.CancelledError:
             self._client.post("end", {"sandbox": spec.sandbox_id})
             raise
-        sandbox = BubblewrapSandbox(self._client, spec.sandbox_id, socket.socket(fileno=descriptor))
+        sandbox = BubblewrapSandbox(self._client, self._room, spec.sandbox_id, socket.socket(fileno=descriptor))
         try:
             yield sandbox
         finally:
@@ -62,9 +67,12 @@ class BubblewrapDriver:
 class BubblewrapSandbox:
     """One sandbox of one launcher's life."""
 
-    def __init__(self, client: LauncherClient, sandbox_id: SandboxId, listener: socket.socket) -> None:
+    def __init__(
+        self, client: LauncherClient, room: asyncio.Semaphore, sandbox_id: SandboxId, listener: socket.socket
+    ) -> None:
         listener.setblocking(False)
         self._client = client
+        self._room = room
         self._generation = client.generation
         self._sandbox_id = sandbox_id
         self._listener = listener
@@ -105,7 +113,8 @@ class BubblewrapSandbox:
         }
         exited = self._client.expect_exit(self._sandbox_id, number)
         try:
-            reply, _ = await self._client.call("start", fields, descriptors=list(present.values()))
+            async with self._room:
+                reply, _ = await self._client.call("start", fields, descriptors=list(present.values()))
         except BaseException:
             self._client.forget_exit(self._sandbox_id, number)
             self._client.post("kill", {"sandbox": self._sandbox_id, "program": number})
