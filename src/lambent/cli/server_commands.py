@@ -162,9 +162,11 @@ def running_pid(run_dir: Path) -> int | None:
 
 def _start_time(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return "gone"
+    # A container's first process may never take in the dead whom it inherits.
+    return "gone" if fields[0] in "ZX" else fields[19]
 
 
 def endpoint_of(run_dir: Path) -> str | None:

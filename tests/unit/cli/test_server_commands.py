@@ -25,6 +25,15 @@ def test_a_reused_process_id_is_not_taken_for_ours(tmp_path):
     assert running_pid(tmp_path) is None
 
 
+def test_a_dead_process_that_nobody_takes_in_is_not_running(tmp_path):
+    with subprocess.Popen(["/bin/sh", "-c", "read word"], stdin=subprocess.PIPE) as process:
+        write_pid(tmp_path, process.pid)
+        assert running_pid(tmp_path) == process.pid
+        process.stdin.close()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+        assert running_pid(tmp_path) is None
+
+
 @pytest.mark.parametrize("text", ["", "12\n", "x y\n", "1 2 3\n"])
 def test_a_damaged_pid_file_means_not_running(tmp_path, text):
     (tmp_path / "lambent.pid").write_text(text)
