@@ -22,7 +22,8 @@ class LambentProcess:
     """``with LambentProcess() as server:`` starts one, waits until it is ready, and ends it with all it made.
 
     ``state_dir`` outlives the process if it is given: start another on it to see what survived.
-    ``settings`` are LAMBENT_* values by their names in ``lambent.toml``. ``endpoint`` is the URL.
+    ``settings`` are LAMBENT_* values by their names in ``lambent.toml``. ``endpoint`` is the URL. ``user``: only as
+    root, the id of the user, and of the group, that it runs as.
     """
 
     def __init__(
@@ -55,6 +56,9 @@ class LambentProcess:
     def start(self) -> None:
         """Start it and return once it answers; RuntimeError with its log if it does not."""
         self.run_dir.mkdir(exist_ok=True)
+        if self._user is not None:
+            for directory in (self.state_dir, self.run_dir):
+                os.chown(directory, self._user, self._user)
         (self.run_dir / "endpoint.json").unlink(missing_ok=True)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LAMBENT_")}
         values = {"port": 0, "state_dir": str(self.state_dir), **self._settings}
@@ -70,6 +74,8 @@ class LambentProcess:
                 stderr=log,
                 start_new_session=True,
                 user=self._user,
+                group=self._user,
+                extra_groups=None if self._user is None else [],
             )
         self._wait_until_ready(before + START_WAIT_S)
         self.ready_s = time.monotonic() - before
