@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._unread = b""
         self._target = b""
         self._names = owner.header_names
-        self._fields: list[tuple[str, str]] = []  # the headers, or the trailers, that are being parsed
+        self._fields: list[tuple[bytes, bytes]] = []  # the headers, or the trailers, that are being parsed
         self._framing_bytes = 0  # of the head, or of a chunk's framing or the trailers, that is being parsed
         self._direct_bytes = 0  # of a body of known length that bypasses the parser
         self._head_started = False
@@ -399,11 +399,16 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header, or a trailer once the head is complete."""
-        fields = self._fields
-        # No blanks at a value's end: the parser leaves them.
-        fields.append((self._names.get(name) or self._learn(name), value.decode("latin-1").rstrip(" \t")))
+        self._fields.append((name, value))
+
+    def _read_fields(self) -> list[tuple[str, str]]:
+        """Return the headers or trailers that were collected, and begin anew."""
+        fields, self._fields = self._fields, []
         if len(fields) > self._limits.header_limit:
             self._fail(Malformed(431, "request has too many headers"))
+        names = self._names
+        # No blanks at a value's end: the parser leaves them.
+        return [(names.get(name) or self._learn(name), value.decode("latin-1").rstrip(" \t")) for name, value in fields]
 
     def _learn(self, name: bytes) -> str:
         text = name.decode("ascii").lower()
@@ -421,7 +426,6 @@ class Connection(asyncio.Protocol):
         self._framing_bytes = 0
         self._queue.append(exchange)
         self._incoming = exchange
-        self._fields = exchange.trailers
         try:
             exchange.accept(self._owner.application.plan_body(exchange.head))
         except HttpRefusal as refusal:
@@ -433,7 +437,7 @@ class Connection(asyncio.Protocol):
             self._stop_parsing()
 
     def _parse_head(self) -> Exchange:
-        parser, headers = self._parser, tuple(self._fields)
+        parser, headers = self._parser, tuple(self._read_fields())
         by_name = dict(headers)
         method, version = parser.get_method().decode("ascii"), parser.get_http_version()
         framing = decide_framing(method, version, headers, by_name)
@@ -462,6 +466,8 @@ class Connection(asyncio.Protocol):
         """Hand the request on."""
         self._framing_bytes = 0
         incoming = self._incoming
+        if self._fields and incoming is not None:
+            incoming.trailers = self._read_fields()
         if incoming is not None and not incoming.missing_bytes:  # at an Upgrade the parser does not wait for the body
             self._request_complete(incoming)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -113,6 +114,12 @@ def render_head(status: int, headers: Headers, framing: str, *, is_kept_alive: b
 
     Raises ValueError for a header that would break out of its line.
     """
+    if len(headers) == 1 and isinstance(headers, tuple):  # a constant of somebody's
+        return _render_constant_head(status, headers, framing, is_kept_alive)
+    return _render_head(status, headers, framing, is_kept_alive)
+
+
+def _render_head(status: int, headers: Headers, framing: str, is_kept_alive: bool) -> bytes:
     lines = [STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"]
     lines += [f"{name}: {value}\r\n" for name, value in headers]
     lines.append(framing)
@@ -122,6 +129,9 @@ def render_head(status: int, headers: Headers, framing: str, *, is_kept_alive: b
     if text.count("\n") != expected or text.count("\r") != expected:
         raise ValueError("a header of the answer holds a line break")
     return text.encode("latin-1")
+
+
+_render_constant_head = lru_cache(maxsize=256)(_render_head)
 
 
 def render_trailers(trailers: Headers) -> bytes:
