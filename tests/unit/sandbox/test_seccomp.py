@@ -277,3 +277,15 @@ def test_each_start_reads_the_whole_program_from_a_descriptor_of_its_own():
     finally:
         os.close(first)
         os.close(second)
+
+
+def test_the_documentation_has_a_row_for_every_family_with_its_calls_and_its_answer():
+    errors = {Action.REFUSE: "EPERM", Action.ABSENT: "ENOSYS", Action.NO_FAMILY: "EAFNOSUPPORT"}
+    text = (Path(__file__).parents[3] / "docs/security.md").read_text()
+    table = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in text.splitlines() if line[:2] == "| "]
+    rows = {cells[0]: cells for cells in table}
+    for family in FAMILIES:
+        _, calls, answer, why, keeps = rows[family.name]
+        assert tuple(re.findall(r"`(\w+)`", calls)) == family.calls
+        assert answer == errors.get(family.action, "EPROTONOSUPPORT")
+        assert (why, keeps) == (family.why, family.keeps)
