@@ -5,7 +5,9 @@ import io
 import json
 import os
 import sys
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -70,10 +72,35 @@ def echo_bootstrap():
     return (HERE.parents[2] / "samples/shell/bootstrap").read_text()
 
 
+class EmptyS3(BaseHTTPRequestHandler):
+    """An S3 that has no object."""
+
+    def do_GET(self):
+        body = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def empty_s3():
+    """The URL of an S3 that has no object."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), EmptyS3) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(empty_s3):
     """A whole Lambent with a state directory of its own, ended at the end of the module."""
-    with LambentProcess(settings={"max_environments": 32}) as process:
+    with LambentProcess(settings={"max_environments": 32, "endpoints": {"s3": empty_s3}}) as process:
         yield process
 
 

@@ -75,7 +75,7 @@ class Worker:
             "Runtime": "provided.al2023",
             "Handler": "bootstrap",
             "Role": "arn:aws:iam::000000000000:role/fuzz",
-            "CreateFunction.Code": lambda: {"ZipFile": self.package()},
+            "CreateFunction.Code": self.code_members,
             "CreateFunction.Runtime": "provided.al2023",
             "CreateFunction.Handler": "bootstrap",
             "UpdateFunctionCode.ZipFile": self.package,
@@ -99,6 +99,11 @@ class Worker:
     def fresh(self):
         self.serial += 1
         return f"fresh-{self.serial}"
+
+    def code_members(self):
+        if self.random.random() < 0.2:
+            return {"S3Bucket": "bucket", "S3Key": "key"}
+        return {"ZipFile": self.package()}
 
     def package(self):
         return self.code(f"{self.account} {self.random.random()}")
