@@ -84,3 +84,14 @@ def test_every_place_below_the_state_directory_is_documented():
     named = [name for name, value in vars(Places).items() if isinstance(value, property)]
     assert named
     assert not [name for name in named if f"`{getattr(places, name).name}" not in text]
+
+
+def test_decisions_are_short_dated_and_newest_first():
+    entries = re.split(r"^## ", (ROOT / "docs/why.md").read_text(), flags=re.MULTILINE)[1:]
+    dates = [re.match(r"\d{4}-\d\d-\d\d · \S", entry) for entry in entries]
+    assert all(dates)
+    assert [match[0][:10] for match in dates] == sorted((match[0][:10] for match in dates), reverse=True)
+    for entry in entries:
+        title, *lines = entry.strip().splitlines()
+        assert len([line for line in lines if line]) <= 10, title
+        assert any(line.startswith("- Choice: ") for line in lines), title
