@@ -30,6 +30,7 @@ def start(settings: Settings, *, foreground: bool) -> None:
         raise CommandFailed(f"already running as process {pid} with {state_dir}; `lambent stop` ends it")
     prepare_directories(settings)
     require_readable_program(settings.server_user, server_user(settings))
+    require_driver(settings)
     require_free_port(settings.host, settings.port)
     command = supervisor_command(settings)
     if os.geteuid() == 0:
@@ -101,6 +102,14 @@ def require_readable_program(name: str, owner: tuple[int, int] | None) -> None:
         f"the server runs as the user {name}, who cannot read {sys.executable} or {__file__}; "
         "install Lambent where everyone can read it, for instance below /opt"
     )
+
+
+def require_driver(settings: Settings) -> None:
+    """Refuse to start where no sandbox could be made: later is too late to say so."""
+    from lambent.sandbox.probe import probe_bubblewrap
+
+    if settings.driver == "bubblewrap" and not (probe := probe_bubblewrap()).ok:
+        raise CommandFailed(f"no sandbox can be made: {probe.detail}; {probe.remedy}")
 
 
 def prepare_directories(settings: Settings) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import os
 import pwd
-import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lambent.sandbox.launcher.bwrap import REMEDY, NoBubblewrap, find_bubblewrap
 from lambent.sandbox.launcher.cgroups import find_cgroups
 from lambent.sandbox.launcher.disks import file_system_of
 
-LEAST_BUBBLEWRAP: Final = (0, 8)
 _WANTED_CONTROLLERS: Final = ("memory", "pids", "cpu", "freezer")
 _APPARMOR_SWITCH: Final = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 _DEBIAN_SWITCH: Final = Path("/proc/sys/kernel/unprivileged_userns_clone")
@@ -50,7 +49,7 @@ def probe_host(disk_dir: Path) -> list[Probe]:
     ``disk_dir`` is where sandboxes' /tmp would be kept (its nearest existing parent is looked at).
     """
     probes: list[Callable[[], Probe]] = [
-        _probe_bubblewrap,
+        probe_bubblewrap,
         _probe_user_namespaces,
         _probe_sandbox,
         _probe_ids,
@@ -62,17 +61,12 @@ def probe_host(disk_dir: Path) -> list[Probe]:
     return [probe() for probe in probes]
 
 
-def _probe_bubblewrap() -> Probe:
-    name, remedy = "bubblewrap", "apt-get install bubblewrap (0.8 or newer)"
-    path = shutil.which("bwrap", path="/usr/bin:/usr/local/bin:/bin")
-    if path is None:
-        return Probe(name, ok=False, detail="not installed", remedy=remedy)
-    words = _run([path, "--version"])[1]
-    match = re.search(r"(\d+)\.(\d+)", words)
-    version = (int(match[1]), int(match[2])) if match else (0, 0)
-    if version < LEAST_BUBBLEWRAP:
-        return Probe(name, ok=False, detail=f"{words.strip()} is too old", remedy=remedy)
-    return Probe(name, ok=True, detail=words.strip())
+def probe_bubblewrap() -> Probe:
+    """Return whether there is a bubblewrap that is new enough."""
+    try:
+        return Probe("bubblewrap", ok=True, detail=find_bubblewrap()[1])
+    except NoBubblewrap as error:
+        return Probe("bubblewrap", ok=False, detail=str(error), remedy=REMEDY)
 
 
 def _probe_user_namespaces() -> Probe:
@@ -86,9 +80,10 @@ def _probe_user_namespaces() -> Probe:
 def _probe_sandbox() -> Probe:
     """bubblewrap itself, under an ordinary id if we are root, as the launcher calls it."""
     name = "a sandbox"
-    path = shutil.which("bwrap", path="/usr/bin:/usr/local/bin:/bin")
-    if path is None:
-        return Probe(name, ok=False, detail="bubblewrap is not installed", remedy="apt-get install bubblewrap")
+    try:
+        path, _ = find_bubblewrap()
+    except NoBubblewrap as error:
+        return Probe(name, ok=False, detail=str(error), remedy=REMEDY)
     arguments = [path, "--unshare-all", "--unshare-user", "--disable-userns", "--uid", "993", "--gid", "990"]
     arguments += ["--ro-bind", "/", "/", "--proc", "/proc", "--die-with-parent", "/bin/true"]
     code, words = _run(arguments, user=65_534 if os.geteuid() == 0 else None)

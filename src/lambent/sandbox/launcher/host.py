@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lambent.sandbox.launcher import kernel
+from lambent.sandbox.launcher.bwrap import find_bubblewrap
 from lambent.sandbox.launcher.cgroups import Cgroup, find_cgroups
 from lambent.sandbox.launcher.disks import Disks, detach_left_over, find_disks
 from lambent.sandbox.launcher.identities import enter_user_namespace, root_kuids
@@ -26,7 +27,6 @@ DEFENCES: Final = frozenset(
 _STORAGE: Final = f"{PLACE}/storage"
 _SWEEP_LIMIT_S: Final = 5.0
 _LOCK_LIMIT_S: Final = 2.0
-_BUBBLEWRAP: Final = ("/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Host:
     def __init__(self, settings: Settings) -> None:
         self.weakened = settings.weakened
         self.system_call_filter = compile_filter(os.uname().machine)
-        self.bubblewrap = _find_bubblewrap()
+        self.bubblewrap = find_bubblewrap()[0]
         self.bubblewrap_status = os.stat(self.bubblewrap)
         number = zlib.crc32(os.fsencode(os.path.realpath(settings.run_dir)))
         self.instance = f"{number:08x}"
@@ -153,13 +153,6 @@ def _cgroup_remedy(rootless: bool) -> str:
     if rootless:
         return "start Lambent as root, or on cgroup v2 under systemd-run --user --scope -p Delegate=yes"
     return "mount the cgroup file system with this controller, writable"
-
-
-def _find_bubblewrap() -> str:
-    for path in _BUBBLEWRAP:
-        if os.access(path, os.X_OK):
-            return path
-    raise OSError("bubblewrap is not installed: apt-get install bubblewrap")
 
 
 def _lock(run_dir: str) -> int:
