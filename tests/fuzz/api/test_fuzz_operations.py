@@ -280,8 +280,9 @@ async def test_hostile_requests_get_an_error_of_aws_and_leave_nothing(server, ra
     refused = sum(count for (_, _, _, status), count in answers.items() if status >= 400)
     assert refused > answers.total() / 2, "the requests were not hostile"
     accepted = set().union(*(worker.accepted for worker in workers))
-    documents = stored_accounts(server.state_dir).items()
-    kept = {key for key, account in documents if account not in accepted and key not in old_documents}
+    documents = stored_accounts(server.state_dir)
+    assert {*documents.values()} & {account for account in accepted if account[0] == "2"}, "the keys are other ones"
+    kept = {key for key, account in documents.items() if account not in accepted and key not in old_documents}
     assert not kept, "documents of accounts in which nothing was accepted"
     blobs = stored_blobs(server.state_dir) - old_blobs
     assert blobs, "no blob was found: the layout is another one"
