@@ -103,11 +103,13 @@ def drive(host: str, port: int, requests: Sequence[bytes], *, clients: int, coun
 
     async def one(latencies_s: list[float]) -> None:
         client = Client(host, port)
-        for number in range(count):
-            before = time.perf_counter()
-            await client.request(requests[number % len(requests)])
-            latencies_s.append(time.perf_counter() - before)
-        client.close()
+        try:
+            for number in range(count):
+                before = time.perf_counter()
+                await client.request(requests[number % len(requests)])
+                latencies_s.append(time.perf_counter() - before)
+        finally:
+            client.close()
 
     async def run() -> Load:
         latencies_s: list[float] = []
@@ -124,9 +126,11 @@ def send_all(host: str, port: int, requests: Iterable[bytes], *, clients: int) -
 
     async def one() -> None:
         client = Client(host, port)
-        for request in waiting:
-            await client.request(request)
-        client.close()
+        try:
+            for request in waiting:
+                await client.request(request)
+        finally:
+            client.close()
 
     async def run() -> None:
         await asyncio.gather(*(one() for _ in range(clients)))

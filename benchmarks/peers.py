@@ -56,7 +56,8 @@ def open_ministack(commands: Path) -> Iterator[Endpoint]:
 def open_moto(commands: Path) -> Iterator[Endpoint]:
     """Yield moto's server without Docker: it answers with what it was sent, and runs nothing."""
     port = _free_port()
-    with _serving([str(commands / "moto_server"), "-p", str(port)], {}, port) as endpoint:
+    environ = {"MOTO_ACCOUNT_ID": "000000000000"}
+    with _serving([str(commands / "moto_server"), "-p", str(port)], environ, port) as endpoint:
         body = json.dumps({"lambda": {"use_docker": False}}).encode()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/config", data=body):
             pass
