@@ -29,7 +29,7 @@ def find_bubblewrap(places: Sequence[str] = PLACES) -> tuple[str, str]:
             version = re.search(r"(\d+)\.(\d+)", words)
             if version and (int(version[1]), int(version[2])) >= LEAST:
                 return path, words
-            old[os.path.realpath(path)] = f"{words or 'what does not run'} ({path}) is too old"
+            old.setdefault(os.path.realpath(path), f"{words or 'what does not run'} ({path}) is too old")
     raise NoBubblewrap(", ".join(old.values()) or "bubblewrap is not installed")
 
 
