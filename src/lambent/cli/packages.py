@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lambent.cli.client import CommandFailed
 
 IGNORED = {".git", ".venv", "__pycache__", ".DS_Store", "lambent.toml", ".pytest_cache", ".mypy_cache"}
@@ -57,9 +59,11 @@ def read_function_file(directory: Path, flags: dict[str, Any]) -> FunctionFile:
     table: dict[str, Any] = {}
     if path.exists():
         try:
-            table = tomllib.loads(path.read_text()).get("function", {})
-        except tomllib.TOMLDecodeError as error:
+            table = tomllib.loads(path.read_text(encoding="utf-8")).get("function", {})
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise CommandFailed(f"{path}: {error}") from error
+    if not isinstance(table, dict):
+        raise CommandFailed(f"{path}: [function] must be a table")
     table.update({name: value for name, value in flags.items() if value not in (None, {})})
     table.setdefault("name", directory.resolve().name)
     unknown = set(table) - set(FunctionFile.__dataclass_fields__)
@@ -68,7 +72,10 @@ def read_function_file(directory: Path, flags: dict[str, Any]) -> FunctionFile:
     for needed in ("runtime", "handler"):
         if needed not in table:
             raise CommandFailed(f'{path} names no {needed}: write `{needed} = "…"` under [function] or give --{needed}')
-    return FunctionFile(**table)
+    try:
+        return msgspec.convert(table, FunctionFile)
+    except msgspec.ValidationError as error:
+        raise CommandFailed(f"{path}: {error}") from error
 
 
 def build_package(directory: Path, function: FunctionFile) -> bytes:

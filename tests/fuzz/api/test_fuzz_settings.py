@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lambent.cli.client import CommandFailed
+from lambent.cli.packages import FunctionFile, read_function_file
 from lambent.config import Settings, SettingsError, load_settings, parse_settings, render_settings
 
 pytestmark = pytest.mark.rounds
@@ -88,3 +90,28 @@ def test_any_file_is_settings_or_refused(tmp_path, content):
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, path):
     (tmp_path / "folder").mkdir()
     assert load_or_refuse({}, file=tmp_path / path) is None
+
+
+FUNCTION_NAMES = st.sampled_from([*FunctionFile.__dataclass_fields__, "unknown"])
+TOML_VALUES = st.sampled_from(
+    ["1", "-1", "nan", "true", '""', '"a"', '"\\u0000"', "[]", "[[1]]", "{a = 1}", "{}", "1979-05-27", "x", ""]
+)
+
+
+@ROUNDS
+@given(
+    content=st.binary(max_size=60)
+    | st.lists(st.tuples(FUNCTION_NAMES, TOML_VALUES), max_size=6).map(
+        lambda pairs: b"[function]\n" + "".join(f"{name} = {value}\n" for name, value in pairs).encode()
+    )
+)
+def test_any_file_of_a_function_is_read_or_refused(tmp_path, content):
+    (tmp_path / "lambent.toml").write_bytes(content)
+    try:
+        found = read_function_file(tmp_path, {"runtime": "python3.13", "handler": "app.handler"})
+    except CommandFailed as error:
+        refusal = str(error)
+    else:
+        refusal = ""
+        assert isinstance(found.members()["Environment"]["Variables"], dict)
+    assert "lambent.toml" in refusal or not refusal

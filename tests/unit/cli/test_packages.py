@@ -66,9 +66,17 @@ def test_flags_win_over_the_file_and_the_directory_names_the_function(tmp_path):
         pytest.param('[function]\nruntime = "python3.13"\n', "names no handler", id="handler-missing"),
         pytest.param('[function]\nruntme = "python3.13"\n', "unknown settings", id="a-misspelt-setting"),
         pytest.param("[function\n", "lambent.toml", id="not-toml"),
+        pytest.param("function = 3\n", "must be a table", id="not-a-table"),
+        pytest.param('[function]\nruntime = "a"\nhandler = 3\n', "lambent.toml: .*handler", id="a-wrong-type"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_name(tmp_path, text, words):
     write(tmp_path / "lambent.toml", text)
     with pytest.raises(CommandFailed, match=words):
+        read_function_file(tmp_path, {})
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "lambent.toml").write_bytes(b"\xff")
+    with pytest.raises(CommandFailed, match=r"lambent\.toml"):
         read_function_file(tmp_path, {})
