@@ -54,6 +54,8 @@ class Host:
         self._lock = _lock(settings.run_dir)
         self._disk_folder = f"{os.path.realpath(settings.disk_dir)}/lambent-tmp-{self.instance}"
         os.makedirs(self._disk_folder, mode=0o700, exist_ok=True)
+        # By descriptor: what we mount later hides the paths below PLACE.
+        self._disk_parent = os.open(settings.disk_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.rootless = os.geteuid() != 0
         self._kuid_reason = ""
         if self.rootless:
@@ -117,7 +119,9 @@ class Host:
         self.cgroups.remove()
         with contextlib.suppress(OSError):
             kernel.unmount(_STORAGE, kernel.UMOUNT_DETACH)
-            os.rmdir(self._disk_folder)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.basename(self._disk_folder), dir_fd=self._disk_parent)
+        os.close(self._disk_parent)
         os.close(self._lock)
 
     def _mount_storage(self, folder: int) -> None:
