@@ -17,7 +17,7 @@ from lambent.environment import faults
 from lambent.environment.api_server import ApiServers
 from lambent.environment.assignment import Assigner, Assignment
 from lambent.environment.deadlines import Deadlines
-from lambent.environment.invocation_run import InvocationRun
+from lambent.environment.invocation_run import Done, InvocationRun
 from lambent.environment.limits import decide_limits
 from lambent.environment.output import ProgramOutput
 from lambent.environment.programs import LogOpener, StartedProgram
@@ -117,10 +117,25 @@ class ExecutionEnvironment:
 
         HostError if this host failed. Cancelling it loses the answer; the function runs on.
         """
+        result: asyncio.Future[InvocationResult] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: InvocationResult | HostError) -> None:
+            if result.done():  # the caller left
+                return
+            if isinstance(outcome, HostError):
+                result.set_exception(outcome)
+            else:
+                result.set_result(outcome)
+
+        self.begin(call, done)
+        return await result
+
+    def begin(self, call: InvokeCall, done: Done) -> None:
+        """Run ``call``, as ``run`` does, and have ``done`` called with its outcome. It must not raise."""
         if not self.is_usable:
             raise TransitionError(f"invoke in phase {self.phase}")
         clock = self._clock
-        run = InvocationRun(call, clock.now(), clock.mono_s())
+        run = InvocationRun(call, clock.now(), clock.mono_s(), done)
         self._run = run
         self._is_late = False
         self._timer.set(run.started_mono_s + self.version.timeout_s)
@@ -128,7 +143,6 @@ class ExecutionEnvironment:
             self._dispatch(run)
         else:
             self._notify()
-        return await run.result
 
     def retire(self) -> None:
         """End it as soon as no invocation is in it."""
@@ -445,6 +459,5 @@ class ExecutionEnvironment:
             self._ready.set_exception(error)
             self._ready.exception()  # nobody may be waiting any more
         if self._run is not None:
-            if not self._run.result.done():
-                self._run.result.set_exception(error)
+            self._run.fail(error)
             self._settle()

@@ -126,7 +126,7 @@ class Environments:
             for environment in tuple(pool.idle):
                 self._retire_idle(environment)
 
-    # --- for Taking
+    # --- for Taking, and for who needs not wait
 
     async def place(self, version: FunctionVersion, tenant_id: str | None) -> tuple[ExecutionEnvironment, "_Pool"]:
         """Return an environment for one call, and the pool to give it back to."""
@@ -159,6 +159,15 @@ class Environments:
             else:
                 log.warning("environments_exhausted", environments=len(self._tasks), memory_mib=self._memory_mib)
                 raise Throttled(ThrottleReason.CONCURRENT)
+
+    def take_idle(self, version: FunctionVersion, call: InvokeCall) -> "tuple[ExecutionEnvironment, _Pool] | None":
+        """Return an environment that waits for a call, and the pool to give it back to; None where there is none."""
+        pool = self._pools.get((version.arn, version.generation, call.tenant_id if version.tenant_isolation else None))
+        if pool is None or not pool.idle:
+            return None
+        environment = pool.idle.pop()
+        del self._idle[environment]
+        return environment, pool
 
     def give_back(self, environment: ExecutionEnvironment, pool: "_Pool") -> None:
         """Have ``environment`` used again, if it may be; now, or once what runs in it is over."""

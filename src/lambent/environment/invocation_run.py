@@ -1,12 +1,12 @@
 """One invocation inside one environment: what was asked, when what happened, and what to tell of it afterwards."""
 
-import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from lambent.environment.runtime_api import Exchange, RuntimeAnswer
+from lambent.model.errors import HostError
 from lambent.model.functions import FunctionVersion
 from lambent.model.ids import EnvironmentId, new_uuid
 from lambent.model.invocations import InvocationRecord, InvocationResult, InvokeCall, Status
@@ -14,25 +14,31 @@ from lambent.model.invocations import InvocationRecord, InvocationResult, Invoke
 UNHANDLED: Final = "Unhandled"  # recorded from AWS: for every function error, also cleanly raised ones
 
 
+# Gets the outcome of a call, once: what the function made of it, or why this host could not run it.
+Done = Callable[[InvocationResult | HostError], None]
+
+
 class InvocationRun:
-    """One run. ``result`` is what the caller waits for."""
+    """One run. ``done`` gets its outcome."""
 
     __slots__ = (
         "answer",
         "answered_mono_s",
         "call",
+        "done",
         "has_started",
+        "is_resolved",
         "response_mono_s",
-        "result",
         "started_at",
         "started_mono_s",
     )
 
-    def __init__(self, call: InvokeCall, started_at: datetime, started_mono_s: float) -> None:
+    def __init__(self, call: InvokeCall, started_at: datetime, started_mono_s: float, done: Done) -> None:
         self.call = call
+        self.done = done
+        self.is_resolved = False
         self.started_at = started_at
         self.started_mono_s = started_mono_s
-        self.result: asyncio.Future[InvocationResult] = asyncio.get_running_loop().create_future()
         self.answer: RuntimeAnswer | None = None
         self.has_started = False  # START is in the log
         self.response_mono_s: float | None = None
@@ -61,11 +67,12 @@ class InvocationRun:
         return Exchange(call.request_id, invocation_id, headers, call.payload or b"{}", call.sink)
 
     def resolve(self, version: FunctionVersion, tail: bytes | None = None) -> None:
-        """Give the caller the answer; nothing if he has it, or left."""
-        if self.answer is None or self.result.done():
+        """Give the caller the answer; nothing if he has it."""
+        if self.answer is None or self.is_resolved:
             return
         answer = self.answer
-        self.result.set_result(
+        self.is_resolved = True
+        self.done(
             InvocationResult(
                 payload=answer.payload,
                 content_type=answer.content_type,
@@ -75,6 +82,12 @@ class InvocationRun:
                 trace_header=self.call.trace_header,
             )
         )
+
+    def fail(self, error: HostError) -> None:
+        """Tell the caller that there will be no answer; nothing if he has it."""
+        if not self.is_resolved:
+            self.is_resolved = True
+            self.done(error)
 
     def spans(self, ended_mono_s: float) -> Sequence[tuple[str, datetime, float]]:
         """Return the parts of the run that platform.runtimeDone tells of."""

@@ -93,7 +93,8 @@ class Gateway:
             self._answers.send_error(reply, new_request_id(), error, self._codec_for(head))
             return None
         if is_invoke(head):
-            self._calls.start(self._invoke_door.answer(request, reply, request_id), "invoke")
+            if (answering := self._invoke_door.answer(request, reply, request_id)) is not None:
+                self._calls.start(answering, "invoke")
         else:
             self._calls.start(self._answer(request, reply, request_id), "request")
         return None

@@ -7,7 +7,9 @@ codec, so both branches answer alike. Nothing here decides about functions: the 
 import asyncio
 import base64
 import re
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, cast
 from urllib.parse import unquote
 
@@ -16,7 +18,7 @@ from lambent.frontend.payload import parse_client_context, parse_event, parse_tr
 from lambent.frontend.seams import AcceptEvent, Identity, Invoker, Verify
 from lambent.http.application import BodyPlan, Reply, Request, RequestHead
 from lambent.model.clock import Clock
-from lambent.model.errors import InvalidParameterValue, RequestTooLarge
+from lambent.model.errors import HostError, InvalidParameterValue, RequestTooLarge
 from lambent.model.ids import RequestId, Scope
 from lambent.model.invocations import SYNC_REQUEST_LIMIT_BYTES, InvocationResult, InvokeCall, Target
 from lambent.model.names import parse_function_reference
@@ -108,15 +110,37 @@ class InvokeDoor:
         too_large = self._answers.refusal(request_too_large(SYNC_REQUEST_LIMIT_BYTES, "InvokeFunction"), self._codec)
         return BodyPlan(SYNC_REQUEST_LIMIT_BYTES, too_large=too_large)
 
-    async def answer(self, request: Request, reply: Reply, request_id: RequestId) -> None:
-        """Answer one request, whatever becomes of it."""
+    def answer(self, request: Request, reply: Reply, request_id: RequestId) -> Coroutine[None, None, None] | None:
+        """Answer one request, whatever becomes of it: without a task where an environment waits for it.
+
+        A coroutine that is returned has to be run; it outlives its caller.
+        """
+        if len(request.body) > OFF_LOOP_BYTES:
+            return self._answer_large(request, reply, request_id)
         try:
-            if len(request.body) > OFF_LOOP_BYTES:
-                identity, asked = await asyncio.to_thread(self._admit, request)
-            else:
-                identity, asked = self._admit(request)
+            identity, asked = self._admit(request)
             call = self._parse_call(request, request_id, identity=identity, asked=asked)
-            if asked.invocation_type == "Event":
+            if asked.invocation_type == "RequestResponse" and self._invoker.start(
+                call, partial(self._answer_outcome, reply, call)
+            ):
+                return None
+        except Exception as error:  # noqa: BLE001  the edge of one unit of work: each failure is this caller's answer
+            self._refuse(reply, request_id, error)
+            return None
+        return self._run(reply, call, asked.invocation_type)
+
+    async def _answer_large(self, request: Request, reply: Reply, request_id: RequestId) -> None:
+        try:
+            identity, asked = await asyncio.to_thread(self._admit, request)
+            call = self._parse_call(request, request_id, identity=identity, asked=asked)
+        except Exception as error:  # noqa: BLE001  the edge of one unit of work: each failure is this caller's answer
+            self._refuse(reply, request_id, error)
+        else:
+            await self._run(reply, call, asked.invocation_type)
+
+    async def _run(self, reply: Reply, call: InvokeCall, invocation_type: str) -> None:
+        try:
+            if invocation_type == "Event":
                 await self._accept_event(call)
                 self._send(reply, 202, call)
                 return
@@ -126,7 +150,18 @@ class InvokeDoor:
             else:
                 self._send_result(reply, call, result)
         except Exception as error:  # noqa: BLE001  the edge of one unit of work: each failure is this caller's answer
-            self._answers.send_error(reply, request_id, error, self._codec.operation("Invoke"))
+            self._refuse(reply, call.request_id, error)
+
+    def _answer_outcome(self, reply: Reply, call: InvokeCall, outcome: InvocationResult | HostError) -> None:
+        try:
+            if isinstance(outcome, HostError):
+                raise outcome
+            self._send_result(reply, call, outcome)
+        except Exception as error:  # noqa: BLE001  the edge of one unit of work: each failure is this caller's answer
+            self._refuse(reply, call.request_id, error)
+
+    def _refuse(self, reply: Reply, request_id: RequestId, error: Exception) -> None:
+        self._answers.send_error(reply, request_id, error, self._codec.operation("Invoke"))
 
     def _admit(self, request: Request) -> tuple[Identity, InvokeRequest]:
         identity = self._verify(request.head, request.body, service=self._codec.signing_name)
