@@ -35,7 +35,7 @@ def deploy(client: Client, directory: Path, flags: dict[str, Any], *, as_json: b
             client.lambda_request("POST", FUNCTIONS, json.dumps(members).encode())
         else:
             _put(client, function.name, "configuration", function.members())
-            _wait_until_ready(client, function.name, tell)
+            _wait_until_settled(client, function.name, tell)  # what fails now, the new code may mend
             _put(client, function.name, "code", code)
         configuration = _wait_until_ready(client, function.name, tell)
     if as_json:
@@ -49,14 +49,20 @@ def _put(client: Client, name: str, what: str, members: dict[str, Any]) -> None:
 
 
 def _wait_until_ready(client: Client, name: str, tell: Callable[[str], None]) -> dict[str, Any]:
+    got = _wait_until_settled(client, name, tell)
+    if got["State"] == "Failed" or got.get("LastUpdateStatus") == "Failed":
+        reason = got.get("StateReason") or got.get("LastUpdateStatusReason")
+        raise CommandFailed(f"{name} could not be made ready: {reason}")
+    return got
+
+
+def _wait_until_settled(client: Client, name: str, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Return the configuration once nothing is under way. A function that failed may be on its way to be mended."""
     began = time.monotonic()
     is_told = False
     while True:
         got: dict[str, Any] = client.lambda_request("GET", f"{FUNCTIONS}/{quote(name)}/configuration").json()
-        if got["State"] == "Failed" or got.get("LastUpdateStatus") == "Failed":
-            reason = got.get("StateReason") or got.get("LastUpdateStatusReason")
-            raise CommandFailed(f"{name} could not be made ready: {reason}")
-        if got["State"] == "Active" and got.get("LastUpdateStatus") == "Successful":
+        if got["State"] != "Pending" and got.get("LastUpdateStatus") != "InProgress":
             return got
         if not is_told and time.monotonic() > began + SLOW_S:
             tell(f"{name}: preparing {got.get('Runtime')}; what this host lacks of it is fetched once, up to 80 MB")

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import click
 
 from lambent.cli.client import Client, CommandFailed
 from lambent.cli.output import note, print_json
+from lambent.cli.private_prefixes import Shown, find_private, own_directories, show
 from lambent.config import Settings
 
 READY_WAIT_S = 30.0
@@ -29,7 +32,9 @@ def start(settings: Settings, *, foreground: bool) -> None:
     if (pid := running_pid(run_dir)) is not None:
         raise CommandFailed(f"already running as process {pid} with {state_dir}; `lambent stop` ends it")
     prepare_directories(settings)
-    require_readable_program(settings.server_user, server_user(settings))
+    private = private_directories(settings)
+    if not private:
+        require_readable_program(settings.server_user, server_user(settings))
     require_driver(settings)
     require_free_port(settings.host, settings.port)
     command = supervisor_command(settings)
@@ -37,16 +42,30 @@ def start(settings: Settings, *, foreground: bool) -> None:
         os.environ["HOME"] = settings.state_dir  # the server's own user has none, and may not read root's
     if foreground:
         write_pid(run_dir, os.getpid())
+        if private:
+            show(private)
         os.execv(command[0], command)  # noqa: S606  (becoming the supervisor is the point)
     log_path = run_dir / "lambent.log"
     with log_path.open("ab") as log:
         process = subprocess.Popen(  # noqa: S603  (our own interpreter and file)
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=partial(show, private) if private else None,
         )
     write_pid(run_dir, process.pid)
     endpoint = wait_until_ready(settings, process, log_path)
     click.echo(f"Lambent answers at {endpoint}")
     note(f"state {state_dir} · log {log_path} · stop with `lambent stop`")
+
+
+def private_directories(settings: Settings) -> Sequence[Shown]:
+    """Return what the server needs and its own user cannot reach; nothing for an ordinary user."""
+    if os.geteuid():
+        return ()
+    return find_private(own_directories(), (Path(settings.state_dir), Path(settings.run_dir)))
 
 
 def supervisor_command(settings: Settings) -> list[str]:

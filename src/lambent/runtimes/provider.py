@@ -18,6 +18,7 @@ from lambent.runtimes.installers import Installers
 from lambent.runtimes.interpreters import Interpreter, InterpreterSearch
 from lambent.runtimes.node_trees import BRINGS_AUTHORITIES, NodeTrees
 from lambent.runtimes.python_trees import build_python_interpreter, build_python_runtime
+from lambent.runtimes.trees import sweep
 
 _MACHINES: Final = {"x86_64": "x86_64", "arm64": "aarch64"}
 _T = TypeVar("_T")
@@ -131,6 +132,8 @@ class RuntimeProvider:
 
     def _prepare(self, runtime: Runtime, stop: Stop) -> PreparedRuntime:
         try:
+            for root in (self._runtime_root, self._interpreter_root):
+                sweep(root)
             match runtime.family:
                 case Family.PYTHON if runtime.version in _PYTHON_VERSIONS:
                     return self._prepare_python(runtime, stop)
@@ -200,7 +203,9 @@ class RuntimeProvider:
             raise RuntimeUnavailable(
                 runtime.identifier,
                 f"there is no Node.js {runtime.version} on it, and none could be fetched ({error})",
-                f'Install Node.js {runtime.version} or name one in the settings: interpreters."{name}" = "/path"',
+                "Install what it says is missing (libatomic.so.1 is in the package libatomic1)"
+                if "shared libraries" in str(error)
+                else f'Install Node.js {runtime.version} or name one in the settings: interpreters."{name}" = "/path"',
             ) from error
         tree = self._node.build_runtime(runtime.version, stop)
         # Recorded from AWS, January 2026.

@@ -1,5 +1,6 @@
 """Directories that appear complete or not at all, named by what went into them, readable by everyone. Blocking."""
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -52,6 +53,14 @@ def ensure_tree(root: Path, name: TreeName, fill: Callable[[Path], None]) -> Pat
     return tree
 
 
+def sweep(root: Path) -> None:
+    """Remove what installers left that outlived whoever started them; trees under construction stay."""
+    for draft in root.glob(".*.tmp*"):
+        name = draft.name[: draft.name.rindex(".tmp")]
+        with contextlib.suppress(BlockingIOError), _exclusive(root / f"{name}.lock", fcntl.LOCK_NB):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
 def copy_files(sources: Iterable[tuple[Path, Path]]) -> None:
     """Copy files, links as links, with times and modes; directories on the way are made."""
     for source, target in sources:
@@ -60,11 +69,11 @@ def copy_files(sources: Iterable[tuple[Path, Path]]) -> None:
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def _exclusive(path: Path, flags: int = 0) -> Iterator[None]:
     # The file stays: removing it would let two processes hold two locks of one name.
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fcntl.flock(fd, fcntl.LOCK_EX | flags)
         yield
     finally:
         os.close(fd)

@@ -18,9 +18,12 @@ class Server:
 
     def __init__(self, *configurations):
         self.configurations = list(configurations)
+        self.puts = []
 
     def lambda_request(self, method, path, body=b"", headers=None):
         configuration = self.configurations[0]
+        if method == "PUT":
+            self.puts.append(path)
         if method == "GET" and len(self.configurations) > 1:
             configuration = self.configurations.pop(0)
         return SimpleNamespace(json=lambda: json.loads(json.dumps(configuration)))
@@ -51,3 +54,12 @@ def test_why_a_function_cannot_be_made_ready_is_told(directory):
     failed = {**READY, "State": "Failed", "StateReason": "no Node"}
     with pytest.raises(CommandFailed, match="words could not be made ready: no Node"):
         deploy(Server(READY, failed), directory, {}, as_json=False)
+
+
+def test_a_function_that_failed_is_deployed_again_with_new_code(directory, capsys):
+    failed = {**READY, "State": "Failed", "StateReason": "no Node", "LastUpdateStatus": "Failed"}
+    mending = {**failed, "LastUpdateStatus": "InProgress"}
+    server = Server(failed, mending, failed, mending, READY)
+    deploy(server, directory, {}, as_json=False)
+    assert capsys.readouterr().out == "arn:words is Active\n"
+    assert [path.rpartition("/")[2] for path in server.puts] == ["configuration", "code"]

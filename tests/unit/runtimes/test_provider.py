@@ -1,6 +1,7 @@
 """What the provider says when a runtime cannot be had, and that it leaves nothing half done."""
 
 import asyncio
+import fcntl
 import os
 import platform
 import stat
@@ -12,7 +13,7 @@ from lambent.runtimes.catalogue import RuntimeCatalogue
 from lambent.runtimes.commands import CommandFailed, Stop, run_command
 from lambent.runtimes.interpreters import InterpreterSearch
 from lambent.runtimes.provider import RuntimeProvider, RuntimeUnavailable
-from lambent.runtimes.trees import ensure_tree, name_tree
+from lambent.runtimes.trees import ensure_tree, name_tree, sweep
 
 pytestmark = pytest.mark.anyio
 NATIVE, FOREIGN = ("x86_64", "arm64") if platform.machine() == "x86_64" else ("arm64", "x86_64")
@@ -121,6 +122,29 @@ def test_a_tree_appears_whole_or_not_at_all(tmp_path):
     modes = [stat.S_IMODE(os.stat(tree / each).st_mode) for each in ("", "program", "text")]
     assert modes == [0o755, 0o755, 0o644]
     assert ensure_tree(tmp_path, name, fail) == tree
+
+
+def test_what_an_installer_left_is_swept_and_a_tree_under_construction_stays(tmp_path):
+    for name in (".a-1.tmpx", ".b-2.tmpy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_text("x")
+    (tmp_path / "a-1").mkdir()
+    with (tmp_path / ".b-2.lock").open("w") as builder:
+        fcntl.flock(builder, fcntl.LOCK_EX)
+        sweep(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [".b-2.tmpy", "a-1"]
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["a-1"]
+    sweep(tmp_path / "absent")
+
+
+async def test_a_library_that_node_lacks_is_named_with_its_package(provider, monkeypatch):
+    def fail(major, found, stop):
+        raise CommandFailed("node ended with 127: error while loading shared libraries: libatomic.so.1")
+
+    monkeypatch.setattr(provider._node, "build_interpreter", fail)
+    with pytest.raises(RuntimeUnavailable, match=r"libatomic\.so\.1 is in the package libatomic1"):
+        await provider.prepare("nodejs26.x", NATIVE)
 
 
 def test_names_of_trees_differ_with_every_input():
