@@ -124,7 +124,7 @@ def _probe_ids() -> Probe:
 def _probe_cgroups() -> Probe:
     name = "cgroups"
     rootless = os.geteuid() != 0
-    cgroups = find_cgroups(f"probe-{os.getpid()}", rootless=rootless)
+    cgroups = find_cgroups(f"probe-{os.getpid()}", rootless=rootless, family=os.getpid())
     cgroups.remove()
     missing = [controller for controller in _WANTED_CONTROLLERS if controller not in cgroups.controllers]
     if not missing:

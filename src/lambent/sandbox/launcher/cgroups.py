@@ -5,12 +5,14 @@ import os
 import signal
 from typing import Final
 
+from lambent.sandbox.launcher import delegation
 from lambent.sandbox.launcher.kernel import read_file, write_file
 
 MIB: Final = 1 << 20
 CPU_PERIOD_US: Final = 100_000
 LEAST_QUOTA_US: Final = 1_000
 _MOUNTINFO: Final = "/proc/self/mountinfo"
+_KERNEL_MEMORY: Final = ("kernel_stack", "pagetables", "percpu", "sock", "vmalloc", "slab")
 _CONTROLLERS: Final[tuple[str, ...]] = ("memory", "pids", "cpu", "freezer")
 
 
@@ -90,7 +92,9 @@ class Cgroup:
             return None
         stat = _table(f"{folder}/memory.stat")
         if self.version == 2:
-            used, ceiling_file = stat.get("anon", 0) + stat.get("kernel", 0), "memory.peak"
+            # Before Linux 5.18 the kernel's part has no sum of its own.
+            kernel = stat.get("kernel", sum(stat.get(name, 0) for name in _KERNEL_MEMORY))
+            used, ceiling_file = stat.get("anon", 0) + kernel, "memory.peak"
         else:
             kernel_file = f"{folder}/memory.kmem.usage_in_bytes"
             used = stat.get("total_rss", 0) + (int(read_file(kernel_file)) if os.path.exists(kernel_file) else 0)
@@ -110,6 +114,10 @@ class Cgroup:
 
     def kill_all(self) -> None:
         """Kill what is in it, frozen or not."""
+        if self.version == 2:
+            with contextlib.suppress(OSError):  # since Linux 5.14: all at once, whatever they fork
+                write_file(f"{self.entrances()[0].removesuffix('procs')}kill", "1")
+                return
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -134,6 +142,7 @@ class Cgroups:
 
     def __init__(self, version: int, bases: dict[str, str], instance: str, reason: str = "") -> None:
         self.version = version
+        self.instance = instance
         self.controllers = frozenset(bases)
         self.reason = reason
         self._parents = {controller: f"{base}/lambent-{instance}" for controller, base in bases.items()}
@@ -143,7 +152,7 @@ class Cgroups:
         for folder in set(self._parents.values()):
             os.makedirs(folder, exist_ok=True)
             if self.version == 2:
-                _enable(folder)
+                delegation.enable(folder)
 
     def make(self, name: str) -> Cgroup | None:
         """Return a new empty group; None where this host has none."""
@@ -181,54 +190,33 @@ def transient_peak_bytes(pid: int) -> int:
         return 0
 
 
-def find_cgroups(instance: str, *, rootless: bool) -> Cgroups:
-    """Return the groups that this process may make here, tried out."""
-    mounts = _cgroup_mounts()
+def find_cgroups(instance: str, *, rootless: bool, family: int) -> Cgroups:
+    """Return the groups that this process may make here, tried out. ``family``: whom all our processes descend from."""
+    _, v1, v2 = _cgroup_mounts()
     own = _own_groups()
-    if "memory" in mounts[1]:
-        bases = {name: _inside(*mounts[1][name], own.get(name, "/")) for name in _CONTROLLERS if name in mounts[1]}
-        candidates = [(1, bases)]
-    else:
-        candidates = [(2, dict.fromkeys(_CONTROLLERS, base)) for base in _v2_bases(mounts[2], own, rootless=rootless)]
-    reason = "no cgroup file system is mounted"
-    for version, bases in candidates:
-        cgroups = Cgroups(version, bases, instance)
-        try:
-            if version == 2:
-                _enable(bases["memory"])
-            cgroups.prepare()
-            return cgroups
-        except OSError as error:
-            cgroups.remove()
-            reason = f"cgroup v{version} is not writable for this user: {error}"
-    return Cgroups(0, {}, instance, reason)
+    if "memory" in v1:
+        bases = {name: _inside(*v1[name], own.get(name, "/")) for name in _CONTROLLERS if name in v1}
+        return _try_out(Cgroups(1, bases, instance))
+    if v2 is None:
+        return Cgroups(0, {}, instance, "no cgroup file system is mounted")
+    base, reason = delegation.find_place(v2[0], _inside(*v2, own.get("", "/")), rootless=rootless, family=family)
+    if not base:
+        return Cgroups(0, {}, instance, reason)
+    try:
+        enabled, reason = delegation.enable(base)
+    except OSError as error:
+        return Cgroups(0, {}, instance, f"cgroup v2 is not writable for this user: {error}")
+    return _try_out(Cgroups(2, dict.fromkeys((*sorted(enabled), "freezer"), base), instance, reason))
 
 
-def _v2_bases(mount: tuple[str, str] | None, own: dict[str, str], *, rootless: bool) -> list[str]:
-    if mount is None:
-        return []
-    base = _inside(*mount, own.get("", "/"))
-    if not _is_delegated(base):
-        return [] if rootless else [mount[0]]
-    # cgroup v2 lets a group have either processes or controllers for its children: ours move to a leaf.
-    leaf = f"{base}/lambent-host"
-    with contextlib.suppress(OSError):
-        os.makedirs(leaf, exist_ok=True)
-        for pid in read_file(f"{base}/cgroup.procs").split():
-            write_file(f"{leaf}/cgroup.procs", pid)
-    return [base]
-
-
-def _is_delegated(folder: str) -> bool:
-    # systemd, "Control Group APIs and Delegation": the attribute marks what Delegate=yes gave away.
-    for name in ("trusted.delegate", "user.delegate"):
-        with contextlib.suppress(OSError):
-            return os.getxattr(folder, name) == b"1"
-    return False
-
-
-def _enable(folder: str) -> None:
-    write_file(f"{folder}/cgroup.subtree_control", "+memory +pids +cpu")
+def _try_out(cgroups: Cgroups) -> Cgroups:
+    try:
+        cgroups.prepare()
+    except OSError as error:
+        cgroups.remove()
+        reason = f"cgroup v{cgroups.version} is not writable for this user: {error}"
+        return Cgroups(0, {}, cgroups.instance, reason)
+    return cgroups
 
 
 def _cgroup_mounts() -> tuple[None, dict[str, tuple[str, str]], tuple[str, str] | None]:

@@ -62,7 +62,7 @@ class Host:
             self.kuids, self._kuid_reason = enter_user_namespace(number)
         else:
             self.kuids = root_kuids(number)
-        self.cgroups = find_cgroups(self.instance, rootless=self.rootless)
+        self.cgroups = find_cgroups(self.instance, rootless=self.rootless, family=os.getppid())
         self._sweep()
         self._enter(settings)
 
@@ -155,7 +155,10 @@ def _remove(cgroup: Cgroup) -> bool:
 
 def _cgroup_remedy(rootless: bool) -> str:
     if rootless:
-        return "start Lambent as root, or on cgroup v2 under systemd-run --user --scope -p Delegate=yes"
+        return (
+            "start Lambent as root, or on cgroup v2 under systemd-run --user --scope -p Delegate=yes"
+            " (and Delegate=cpu memory pids in a drop-in of user@.service)"
+        )
     return "mount the cgroup file system with this controller, writable"
 
 
