@@ -41,9 +41,12 @@ def canonical_query(query: str, *, leave_out: str = "") -> str:
 
 def canonical_headers(values: HeaderValues, signed: list[str]) -> str:
     """Return the header part, each line ended; a header that was not sent has an empty value."""
-    return "".join(
-        f"{name}:{','.join([' '.join(value.split()) for value in values.get(name, ())])}\n" for name in signed
-    )
+    lines = []
+    for name in signed:
+        sent = values.get(name, ())
+        value = sent[0] if len(sent) == 1 else ",".join([" ".join(each.split()) for each in sent])
+        lines.append(f"{name}:{' '.join(value.split()) if ' ' in value or not value.isprintable() else value}\n")
+    return "".join(lines)
 
 
 def _encode(text: str) -> str:

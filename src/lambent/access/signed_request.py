@@ -1,10 +1,9 @@
 """What a request says of its own signature, read from the Authorization header or the query. Nothing is verified."""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from lambent.access.canonical import HeaderValues
@@ -23,8 +22,7 @@ _HEADER_PARTS: Final = ("Credential", "Signature", "SignedHeaders")
 _QUERY_PARTS: Final = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date")
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialScope:
+class CredentialScope(NamedTuple):
     """The parts of ``key/date/region/service/aws4_request``."""
 
     access_key: str
@@ -39,8 +37,7 @@ class CredentialScope:
         return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignatureClaim:
+class SignatureClaim(NamedTuple):
     """All that a signed request claims. ``expires_s`` is None for a header-signed one."""
 
     scope: CredentialScope
@@ -54,9 +51,11 @@ class SignatureClaim:
 
 def group_headers(head: Head) -> HeaderValues:
     """Return the values of each header, in order."""
-    values: HeaderValues = {}
-    for name, value in head.headers:
-        values.setdefault(name, []).append(value)
+    values: HeaderValues = {name: [value] for name, value in head.headers}
+    if len(values) != len(head.headers):
+        values.clear()
+        for name, value in head.headers:
+            values.setdefault(name, []).append(value)
     return values
 
 

@@ -3,9 +3,8 @@
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from lambent.access.canonical import HeaderValues, canonical_headers, canonical_path, canonical_query
 from lambent.access.credentials import Credential, Credentials
@@ -55,8 +54,7 @@ _MISMATCH: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who calls, and where he believes he is.
 
     ``payload`` is the body's SHA-256 that was verified; or, for S3 alone, what the request declares instead: then
