@@ -105,7 +105,7 @@ def _find_file() -> Path | None:
         usual = Path("/etc/lambent/lambent.toml")
     else:
         usual = Path(os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")) / "lambent/lambent.toml"
-    return usual if usual.exists() else None
+    return usual if os.path.exists(usual) else None  # which is no error where HOME is somebody else's
 
 
 def _read_file(path: Path) -> dict[str, Any]:
