@@ -8,6 +8,7 @@ waits. Standard library only, and run by its file path: systemd's main process, 
 import ctypes
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from typing import Final
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 SIGNALS: Final = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 LONGEST_WAIT_S, STEADY_S, LAUNCHER_GRACE_S = 5.0, 5.0, 10.0
+DESCRIPTORS: Final = 1 << 20  # about six for each environment
 # The server says by these that another start would end the same way: asked to stop; not without the operator's help.
 FINAL_CODES: Final = (0, 3)
 
@@ -130,8 +132,16 @@ def prctl(option: int, value: int) -> None:
     ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
 
 
+def raise_descriptor_limit() -> None:
+    """Let this process and its children open as many files as it may; an ordinary user's soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, DESCRIPTORS) if hard != resource.RLIM_INFINITY else DESCRIPTORS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main() -> int:
     """Supervise what argv[1] says: {"launcher": [...], "server": [...], "user": [uid, gid] or null, "grace_s": 30}."""
+    raise_descriptor_limit()
     order = json.loads(sys.argv[1])
     user = tuple(order["user"]) if order.get("user") else None
     return supervise(order["launcher"], order["server"], user=user, grace_s=float(order.get("grace_s", 30.0)))

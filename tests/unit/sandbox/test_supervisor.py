@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -273,3 +274,14 @@ def test_what_cannot_be_started_is_named_on_standard_error(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 3
     assert f"supervisor: cannot start {tmp_path / 'absent'}: [Errno 2] No such file" in done.stderr
+
+
+def test_children_may_open_as_many_files_as_the_host_allows(start):
+    report = "import resource\nsay('limits', files=resource.getrlimit(resource.RLIMIT_NOFILE))\nsignal.pause()\n"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        supervised = start(server=CHILD + report)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert supervised.next(event="limits")["files"] == [min(hard, supervisor.DESCRIPTORS), hard]
