@@ -247,6 +247,40 @@ async def test_answers_keep_the_order_of_their_requests():
         assert [(await peer.answer())[2] for _ in range(3)] == [b"1", b"2", b"3"]
 
 
+async def test_poll_that_comes_again_byte_for_byte_is_the_same_request_whatever_comes_between():
+    app = Shown()
+    poll = b"GET /poll?n=1 HTTP/1.1\r\n" + HOST + b"X-A: 1\r\nx-a: 2\r\n\r\n"
+    other = b"GET /poll?n=2 HTTP/1.1\r\n" + HOST + b"\r\n"
+    last = b"GET /last HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+    async with serving(app) as (_, connect):
+        peer = await connect()
+        for data in (poll, poll, post(b"/echo", b"abc"), poll, other, poll[:9], poll[9:], poll, other, last):
+            peer.send(data)
+            if data != poll[:9]:
+                assert (await peer.answer())[0] == 200
+            await asyncio.sleep(0)
+        assert await peer.rest() == b""
+    targets = [request.head.target for request in app.requests]
+    first, second = "/poll?n=1", "/poll?n=2"
+    assert targets == [first, first, "/echo", first, second, first, first, second, "/last"]
+    polls = [request.head for request in app.requests if request.head.target == first]
+    assert all(head == polls[0] for head in polls)
+    assert polls[0].headers[1:] == (("x-a", "1"), ("x-a", "2"))
+
+
+async def test_poll_repeated_while_the_server_drains_ends_the_connection():
+    app = Shown()
+    async with serving(app) as (server, connect):
+        peer = await connect()
+        for _ in range(2):
+            peer.send(GET)
+            await peer.answer()
+        server.is_draining = True
+        peer.send(GET)
+        _, headers, _ = await peer.answer()
+        assert headers["connection"] == "close"
+
+
 async def test_ten_thousand_pipelined_requests_are_all_answered():
     async with serving(Shown()) as (_, connect):
         peer = await connect()

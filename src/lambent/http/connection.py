@@ -23,6 +23,7 @@ from lambent.http.sweep import Sweep
 
 SLICE_BYTES: Final = 16 * 1024  # parsed at once: bounds how many requests a pipelining peer makes us hold
 NAMES_KEPT: Final = 256
+REPEATED_LIMIT_BYTES: Final = 1024
 BUSY: Final = HttpRefusal(503, (("content-type", "text/plain"),), b"too much is being sent at once\n")
 _NO_FRAMING: Final = Framing(None, False, False)
 
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_peer",
         "_queue",
+        "_repeated",
         "_sweep",
         "_target",
         "_transport",
@@ -96,6 +98,7 @@ class Connection(asyncio.Protocol):
         self._unread = b""
         self._target = b""
         self._names = owner.header_names
+        self._repeated: tuple[bytes, RequestHead] | None = None  # a whole request without body, and what its bytes mean
         self._fields: list[tuple[bytes, bytes]] = []  # the headers, or the trailers, that are being parsed
         self._framing_bytes = 0  # of the head, or of a chunk's framing or the trailers, that is being parsed
         self._direct_bytes = 0  # of a body of known length that bypasses the parser
@@ -312,7 +315,13 @@ class Connection(asyncio.Protocol):
             piece, self._unread = unread, b""
         else:
             piece, self._unread = unread[:SLICE_BYTES], unread[SLICE_BYTES:]
+        is_between = not self._queue and not self._head_started and not self._owner.is_draining
+        if is_between and self._repeated is not None and piece == self._repeated[0]:
+            self._take_repeated(self._repeated[1])
+            return
         self._feed(piece)
+        if is_between:
+            self._remember(piece)
         if self._is_discarding:
             self._unread = b""
         elif self._incoming is not None and (missing := self._incoming.missing_bytes) is not None:
@@ -337,6 +346,25 @@ class Connection(asyncio.Protocol):
             self._reject(failure.status, failure.reason)
         if self._framing_bytes > self._limits.head_limit_bytes + SLICE_BYTES and not self._is_discarding:
             self._reject(431, "request head is too large")
+
+    def _remember(self, piece: bytes) -> None:
+        """Keep ``piece`` if it was one whole request without a body: a poll, which will come again byte for byte."""
+        if len(self._queue) != 1 or len(piece) > REPEATED_LIMIT_BYTES or self._head_started or self._unread:
+            return
+        if self._incoming is None and self._queue[0].is_repeatable:
+            self._repeated = (piece, self._queue[0].head)
+
+    def _take_repeated(self, head: RequestHead) -> None:
+        """Take the request again that the same bytes were before: between two requests the parser knows nothing."""
+        exchange = Exchange(self, head, _NO_FRAMING, is_kept_alive=True, is_http_1_0=False)
+        self._queue.append(exchange)
+        self._incoming = exchange
+        self._plan(exchange)
+        if exchange.refusal is not None:
+            self._end_incoming()
+            self._is_discarding = True
+        else:
+            self._request_complete(exchange)
 
     def _take_direct(self, piece: bytes) -> None:
         self._direct_bytes -= len(piece)
@@ -426,6 +454,11 @@ class Connection(asyncio.Protocol):
         self._framing_bytes = 0
         self._queue.append(exchange)
         self._incoming = exchange
+        self._plan(exchange)
+        if exchange.refusal is not None:
+            self._stop_parsing()
+
+    def _plan(self, exchange: Exchange) -> None:
         try:
             exchange.accept(self._owner.application.plan_body(exchange.head))
         except HttpRefusal as refusal:
@@ -433,8 +466,6 @@ class Connection(asyncio.Protocol):
         except Exception:  # the edge of one unit of work: the application's defect is this request's 500
             log.exception("plan_failed", method=exchange.head.method)
             exchange.refuse(HttpRefusal(500, (("content-type", "text/plain"),), b"internal error\n"))
-        if exchange.refusal is not None:
-            self._stop_parsing()
 
     def _parse_head(self) -> Exchange:
         parser, headers = self._parser, tuple(self._read_fields())
