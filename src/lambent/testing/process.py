@@ -3,19 +3,22 @@
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-START_WAIT_S = 30.0
-STOP_WAIT_S = 30.0
+# A machine that is emulated is many times slower.
+PATIENCE = float(os.environ.get("LAMBENT_TEST_PATIENCE", "1"))
+START_WAIT_S = 30.0 * PATIENCE
+STOP_WAIT_S = 30.0 * PATIENCE
 
 
 class LambentProcess:
@@ -23,11 +26,16 @@ class LambentProcess:
 
     ``state_dir`` outlives the process if it is given: start another on it to see what survived.
     ``settings`` are LAMBENT_* values by their names in ``lambent.toml``. ``endpoint`` is the URL. ``user``: only as
-    root, the id of the user, and of the group, that it runs as.
+    root, the id of the user, and of the group, that it runs as. ``weaken``: defences that the launcher leaves out.
     """
 
     def __init__(
-        self, state_dir: Path | None = None, *, settings: Mapping[str, object] | None = None, user: int | None = None
+        self,
+        state_dir: Path | None = None,
+        *,
+        settings: Mapping[str, object] | None = None,
+        user: int | None = None,
+        weaken: Sequence[str] = (),
     ) -> None:
         self._own_dir = state_dir is None
         if state_dir is None:
@@ -37,6 +45,7 @@ class LambentProcess:
         self.state_dir = state_dir
         self._settings = dict(settings or {})
         self._user = user
+        self._weaken = tuple(weaken)
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
         self.ready_s = 0.0
@@ -64,6 +73,11 @@ class LambentProcess:
         values = {"port": 0, "state_dir": str(self.state_dir), **self._settings}
         environ.update({f"LAMBENT_{name.upper()}": _text(value) for name, value in values.items()})
         command = [sys.executable, "-m", "lambent.cli.main", "start", "--foreground"]
+        if self._user is not None:
+            environ["HOME"] = pwd.getpwuid(self._user).pw_dir
+        if self._weaken:
+            environ["LAMBENT_TEST_WEAKEN"] = "1"
+            command[2:3] = ["lambent.testing.weakened", ",".join(self._weaken)]
         before = time.monotonic()
         with (self.run_dir / "lambent.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  (our own command)

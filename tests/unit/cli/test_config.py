@@ -1,5 +1,6 @@
 """Settings: order of sources, refusal of what is wrong, places of root and of users."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,18 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     path.write_bytes(b"\x80")
     with pytest.raises(SettingsError, match=r"lambent\.toml"):
         load_settings({}, file=path)
+
+
+def test_a_file_below_a_directory_of_another_user_is_no_file(monkeypatch, tmp_path):
+    stat = os.stat
+
+    def refuse(path, *args, **options):
+        if str(path).endswith("lambent.toml"):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *args, **options)
+
+    monkeypatch.delenv("LAMBENT_CONFIG", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "stat", refuse)
+    assert load_settings({"state_dir": str(tmp_path)}).state_dir == str(tmp_path)
