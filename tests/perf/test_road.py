@@ -8,8 +8,9 @@ from benchmarks.road import count_calls, open_road, request
 pytestmark = pytest.mark.anyio
 
 # Functions that one warm, signed invocation calls, Python's and C's, both ends of the wire included. It is what was
-# measured and a little: who adds to the road pays by taking away elsewhere, or raises it knowingly.
-CALLS_LIMIT = 700
+# measured and a little: who adds to the road pays by taking away elsewhere, or raises it knowingly. What timers add
+# now and then (logs and records on their way) is not in the least of many counts.
+CALLS_LIMIT = 690
 
 
 @pytest.fixture
@@ -21,7 +22,8 @@ async def road():
 
 
 async def test_a_warm_invocation_calls_no_more_functions_than_it_did(road):
-    assert await count_calls(road, 50) <= CALLS_LIMIT
+    counts = [await count_calls(road, 5) for _ in range(20)]
+    assert min(counts) <= CALLS_LIMIT
 
 
 async def test_every_hop_is_one_write(road):
