@@ -303,10 +303,14 @@ ATTACKS = [
     Attack(
         "finds the Runtime API of another environment by trying all ports",
         "found = []\n"
+        "peer = socket.socket()  # good for another try after each refusal\n"
         "for port in range(1, 65536):\n"
-        "    with socket.socket() as peer:\n"
-        "        if not peer.connect_ex(('127.0.0.1', port)) and peer.getsockname() != peer.getpeername():\n"
+        "    if not peer.connect_ex(('127.0.0.1', port)):\n"
+        "        if peer.getsockname() != peer.getpeername():\n"
         "            found.append(port)\n"
+        "        peer.close()\n"
+        "        peer = socket.socket()\n"
+        "peer.close()\n"
         "result = len(found)",
         (0, 1),
     ),
