@@ -68,7 +68,7 @@ def show(private: Sequence[Shown]) -> None:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     mount(None, Path("/"), None, MS_REC | MS_SLAVE)
-    opened = [(shown, os.open(shown.path, os.O_PATH | os.O_DIRECTORY)) for shown in private]
+    opened = [(shown, _hold(shown.path)) for shown in private]
     for cover in dict.fromkeys(shown.cover for shown in private):
         mount("lambent", cover, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
     for shown, descriptor in opened:
@@ -78,6 +78,10 @@ def show(private: Sequence[Shown]) -> None:
         if not shown.is_writable:
             mount(None, shown.path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID)
         os.close(descriptor)
+
+
+def _hold(folder: Path) -> int:
+    return os.open(folder, os.O_PATH | os.O_DIRECTORY)
 
 
 def _closed_ancestor(path: Path) -> Path | None:
