@@ -25,6 +25,7 @@ FLUSH_TIMEOUT_S: Final = 5.0  # how long a reader waits for what was written bef
 GATHER_S: Final = 0.1
 GATHER_LIMIT_BYTES: Final = 1024 * 1024
 
+_STREAMS_AT_ONCE: Final = 64
 _BATCH_EVENTS: Final = 500  # within the store's bounds of one append
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 _EVENT_COST_BYTES: Final = 200  # of an event in memory, besides its message
@@ -70,7 +71,7 @@ class LogWriter:
         self._gathering: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []  # of those who wait for the next batch to be written
         self._dropped_events = 0
-        self._in_flight: asyncio.Task[None] | None = None
+        self._in_flight: asyncio.Future[list[BaseException | None]] | None = None
 
     @property
     def dropped_events(self) -> int:
@@ -158,14 +159,17 @@ class LogWriter:
     async def write_once(self) -> bool:
         """Write what waits, one batch a stream; return whether all of it could be written."""
         is_well = True
-        for buffer in list(self._dirty):
-            try:
-                # In a task of its own: who stops the writer stops it between two batches, and none is written twice.
-                self._in_flight = asyncio.create_task(self._write_batch(buffer), name="log batch")
-                await asyncio.shield(self._in_flight)
-            except Exception:
-                log.exception("log_write_failed", group=buffer.group, stream=buffer.stream)
-                is_well = False
+        waiting = list(self._dirty)
+        for start in range(0, len(waiting), _STREAMS_AT_ONCE):
+            buffers = waiting[start : start + _STREAMS_AT_ONCE]
+            # Together, because the store makes one group of what comes together. In tasks of their own: who stops the
+            # writer stops it between two rounds, and no batch is written twice.
+            tasks = [asyncio.create_task(self._write_batch(buffer), name="log batch") for buffer in buffers]
+            self._in_flight = asyncio.gather(*tasks, return_exceptions=True)
+            for buffer, error in zip(buffers, await asyncio.shield(self._in_flight), strict=True):
+                if error is not None:
+                    log.error("log_write_failed", group=buffer.group, stream=buffer.stream, exc_info=error)
+                    is_well = False
         if self._dirty:
             self._wake.set()
         return is_well

@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS entry(stream INTEGER NOT NULL, n INTEGER NOT NULL, at
     PRIMARY KEY(stream, n)) WITHOUT ROWID;
 INSERT OR IGNORE INTO state VALUES(1, 0, 0);
 """
+_INSERTS: Final = tuple(
+    (size, f"INSERT INTO entry VALUES {', '.join(['(?, ?, ?, ?)'] * size)}")  # noqa: S608  of no value
+    for size in (64, 16, 4, 1)
+)
 
 
 class Sealed(Exception):
@@ -91,9 +95,8 @@ class Segment:
                 raise Sealed
             for name, entries in batches:
                 stream = self._count(name, entries)
-                rows = [(stream, n + i, entry.at_ms, entry.body) for i, entry in enumerate(entries, 1)]
-                n += len(rows)
-                db.executemany("INSERT INTO entry VALUES(?, ?, ?, ?)", rows)
+                self._insert(stream, n, entries)
+                n += len(entries)
             db.execute("UPDATE state SET n = ?", (n,))
             db.execute("COMMIT")
         finally:
@@ -101,6 +104,18 @@ class Segment:
                 db.execute("ROLLBACK")
                 self._ids.clear()
         self._is_synced = durable
+
+    def _insert(self, stream: int, n: int, entries: Sequence[Entry]) -> None:
+        # Many rows a statement: the interpreter's lock changes hands at every one, and with it the loop's thread stops.
+        start = 0
+        for size, statement in _INSERTS:
+            while len(entries) - start >= size:
+                values: list[object] = []
+                for entry in entries[start : start + size]:
+                    n += 1
+                    values += (stream, n, entry.at_ms, entry.body)
+                self._db.execute(statement, values)
+                start += size
 
     def sync(self) -> None:
         """Make durable what was appended."""
