@@ -56,8 +56,8 @@ class LogsApi:
     """Answers the operations. ``commands`` is what the frontend routes to."""
 
     def __init__(self, groups: LogGroups, events: EventStore, clock: Clock, settle: Settle | None = None) -> None:
-        """``settle`` is awaited before events are read: it returns once what was logged before is written."""
-        self._groups, self._events, self._clock = groups, events, clock
+        """``settle`` is awaited before groups, streams or events are read: what was logged before is then written."""
+        self._groups, self._events, self._clock, self._settle = groups, events, clock, settle
         self._queries = LogQueries(groups, events, clock, settle)
         self._numbers = EventNumbers()
         # One batch of a stream at a time, so that the disorder noted is that of the order of arrival.
@@ -103,6 +103,8 @@ class LogsApi:
 
     async def describe_log_groups(self, context: RequestContext, members: Members) -> Members:
         """List log groups, ASCII-sorted by name."""
+        if self._settle is not None:
+            await self._settle()
         limit = members.get("limit") or DESCRIBE_LIMIT
         found: list[LogGroup] = []
         has_more = False
@@ -183,6 +185,8 @@ class LogsApi:
         by_time = members.get("orderBy") == "LastEventTime"
         if by_time and prefix:
             raise InvalidParameter("Cannot order by LastEventTime with a logStreamNamePrefix.")
+        if self._settle is not None:
+            await self._settle()
         group = await self._groups.get_group(context.scope, named_group(members))
         limit = members.get("limit") or DESCRIBE_LIMIT
         token = members.get("nextToken")

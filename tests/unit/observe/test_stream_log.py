@@ -212,3 +212,13 @@ async def test_a_clock_set_back_and_lines_of_the_past_are_still_read_in_order(lo
         seen += [event["message"] for event in answer["events"]]
         token = {"nextToken": answer.get("nextToken", "")}
     assert seen == ["-200\n", "-090\n", "0000\n", "0005\n"]
+
+
+async def test_who_asks_for_groups_and_streams_sees_what_was_printed_before(logs):
+    log = open_log(logs)
+    log.output(b"first\n", logs.clock.now())
+    assert [group["logGroupName"] for group in (await logs.do("DescribeLogGroups"))["logGroups"]] == [log.group]
+    other = open_log(logs, group="/aws/lambda/other")
+    other.output(b"first\n", logs.clock.now())
+    found = await logs.do("DescribeLogStreams", logGroupName=other.group)
+    assert [stream["logStreamName"] for stream in found["logStreams"]] == [other.stream]
