@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,20 @@ def cache_dir() -> Path:
 @pytest.fixture(scope="session")
 def server():
     with LambentProcess() as started:
+        client = aws.client("lambda", started.endpoint)
+        client.delete_function(FunctionName=aws.create(client, "def handler(event, context): pass"))
         yield started
+
+
+@pytest.fixture(scope="module")
+def state_dir(server):
+    """A state directory that has the runtimes of the shared server, so that they are installed once."""
+    folder = Path(tempfile.mkdtemp(prefix="lambent-test-"))
+    folder.chmod(0o755)
+    for name in ("runtimes", "interpreters"):
+        subprocess.run(["cp", "-al", str(server.state_dir / name), str(folder)], check=True)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

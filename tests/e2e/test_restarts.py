@@ -4,12 +4,9 @@ import contextlib
 import json
 import os
 import random
-import shutil
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -21,15 +18,6 @@ from .leftovers import Leftovers
 
 ROUNDS = 100 if os.environ.get("LAMBENT_ROUNDS") == "full" else 10
 SOURCE = "import time\ndef handler(event, context):\n    time.sleep(event)\n    return context.function_name\n"
-
-
-@pytest.fixture
-def state_dir():
-    """A state directory that the server's own user can reach, whose runtimes outlive a server."""
-    folder = Path(tempfile.mkdtemp(prefix="lambent-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def use(server, count):

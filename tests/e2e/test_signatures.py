@@ -18,9 +18,9 @@ ECHO = "def handler(event, context):\n    return [event, context.invoked_functio
 
 
 @pytest.fixture(scope="module")
-def verifying():
+def verifying(state_dir):
     settings = {"signatures": "verify", "credentials": {KEY: {"secret": SECRET, "account": ACCOUNT}}}
-    with LambentProcess(settings=settings) as started:
+    with LambentProcess(state_dir, settings=settings) as started:
         yield started
 
 
