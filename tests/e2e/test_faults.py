@@ -70,7 +70,10 @@ def test_a_fault_has_the_type_and_words_of_aws(source, error_type, words, functi
         assert words in answer.payload["errorMessage"]
 
 
-def test_too_much_memory_is_told_as_such_and_the_next_call_works(functions, deploy):
+def test_too_much_memory_is_told_as_such_and_the_next_call_works(server, functions, deploy):
+    told = [line for line in (server.run_dir / "lambent.log").read_text().splitlines() if "not_enforced" in line]
+    if any("memory_mib" in line for line in told):
+        pytest.skip("this host lets this user limit no memory, and the server said so at its start")
     source = "def handler(event, context):\n    return len(bytearray(event))\n"
     name = deploy(source, MemorySize=128, Timeout=20)
     assert aws.invoke(functions, name, 1000).payload == 1000
