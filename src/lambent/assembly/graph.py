@@ -20,7 +20,6 @@ from lambent.assembly.doors import CodeLocations, KnownCredentials, refuse_event
 from lambent.assembly.loops import Loops
 from lambent.assembly.places import Places
 from lambent.assembly.processes import build_runtimes
-from lambent.assembly.stock import CatalogueRules
 from lambent.config import Settings
 from lambent.control.commands import LambdaCommands
 from lambent.control.quotas import AccountQuotas
@@ -160,7 +159,7 @@ def build_services(ground: Ground, plane: DataPlane, logs: Logs, locations: Code
         packages=ground.artifacts,
         objects=fetcher,
         sealer=Sealer(ground.key),
-        runtimes=CatalogueRules(RuntimeCatalogue.load()),
+        runtimes=RuntimeCatalogue.load(),
         sign_location=locations.sign,
         clock=ground.clock,
         architecture=MACHINES.get(platform.machine(), platform.machine()),

@@ -106,8 +106,9 @@ class RuntimeCatalogue:
         _require_open(runtime, runtime.update_blocked_on, now)
 
     def version_arn(self, identifier: str, region: str) -> str:
-        """Return the ARN of the runtime version that functions of the known ``identifier`` run on here."""
-        return self._runtimes[identifier].version_arn(region)
+        """Return the ARN of the runtime version that functions run on here; empty for an unknown identifier."""
+        runtime = self.find(identifier)
+        return runtime.version_arn(region) if runtime is not None else ""
 
     def _require_known(self, identifier: str, now: datetime) -> Runtime:
         if (runtime := self.find(identifier)) is not None:
