@@ -312,18 +312,28 @@ async def test_freezing_stops_every_process_or_is_refused_as_said(driver):
         refused = {refusal.setting for refusal in driver.unsupported(SandboxSpec(sandbox_id="one", limits=LIMITS))}
         if "freeze" in refused:
             with pytest.raises(HostError):
-                await sandbox.freeze()
+                sandbox.freeze()
+            sandbox.thaw()
         else:
-            await sandbox.freeze()
-            before = cpu_ticks(program.running.pid)
+            sandbox.freeze()
+            before = await standing_ticks(program.running.pid)
             await asyncio.sleep(0.05)  # time must pass for it to use CPU, had it not been stopped
             assert cpu_ticks(program.running.pid) == before
-            await sandbox.thaw()
+            assert sandbox.held_memory_bytes() > 0
+            sandbox.thaw()
             while cpu_ticks(program.running.pid) == before:  # noqa: ASYNC110  another process moves on, not our loop
                 await asyncio.sleep(0.005)
-            await sandbox.freeze()
+            sandbox.freeze()
         await program.running.kill()
         assert (await program.result())[0] == Exit(None, signal.SIGKILL)
+
+
+async def standing_ticks(pid):
+    """Ordered to stand, a process may take a millisecond."""
+    ticks = -1
+    while ticks != (ticks := cpu_ticks(pid)):  # noqa: ASYNC110  another process comes to rest, not our loop
+        await asyncio.sleep(0.03)
+    return ticks
 
 
 def cpu_ticks(pid):

@@ -11,6 +11,7 @@ from typing import Final
 
 from lambent.model.errors import HostError, Refused
 from lambent.model.ids import SandboxId
+from lambent.sandbox.controls import Controls
 from lambent.sandbox.driver import (
     RUNTIME_API_ADDRESS,
     Exit,
@@ -48,11 +49,12 @@ class BubblewrapDriver:
         order = {"sandbox": spec.sandbox_id, "limits": limits}
         try:
             async with self._room:
-                _, (descriptor,) = await self._client.call("create", order, wants=1)
+                _, sent = await self._client.call("create", order)
         except asyncio.CancelledError:
             self._client.post("end", {"sandbox": spec.sandbox_id})
             raise
-        sandbox = BubblewrapSandbox(self._client, self._room, spec.sandbox_id, socket.socket(fileno=descriptor))
+        listener = socket.socket(fileno=sent.pop("listener"))
+        sandbox = BubblewrapSandbox(self._client, self._room, spec.sandbox_id, listener, Controls(sent))
         try:
             yield sandbox
         finally:
@@ -68,7 +70,12 @@ class BubblewrapSandbox:
     """One sandbox of one launcher's life."""
 
     def __init__(
-        self, client: LauncherClient, room: asyncio.Semaphore, sandbox_id: SandboxId, listener: socket.socket
+        self,
+        client: LauncherClient,
+        room: asyncio.Semaphore,
+        sandbox_id: SandboxId,
+        listener: socket.socket,
+        controls: Controls,
     ) -> None:
         listener.setblocking(False)
         self._client = client
@@ -76,6 +83,7 @@ class BubblewrapSandbox:
         self._generation = client.generation
         self._sandbox_id = sandbox_id
         self._listener = listener
+        self._controls = controls
         self._numbers = itertools.count(1)
 
     @property
@@ -128,18 +136,22 @@ class BubblewrapSandbox:
     async def open_outbound(self) -> socket.socket:
         """Return an unconnected non-blocking TCP socket of the sandbox's network."""
         self._require_alive()
-        _, (descriptor,) = await self._client.call("outbound", {"sandbox": self._sandbox_id}, wants=1)
-        outbound = socket.socket(fileno=descriptor)
+        _, sent = await self._client.call("outbound", {"sandbox": self._sandbox_id})
+        outbound = socket.socket(fileno=sent["outbound"])
         outbound.setblocking(False)
         return outbound
 
-    async def freeze(self) -> None:
-        """Stop every process where it stands; returns when all stand."""
-        await self.call("freeze")
+    def freeze(self) -> None:
+        """Order every process to stand where it is. HostError if refused."""
+        self._controls.freeze()
 
-    async def thaw(self) -> None:
+    def thaw(self) -> None:
         """Let them go on."""
-        await self.call("thaw")
+        self._controls.thaw()
+
+    def held_memory_bytes(self) -> int | None:
+        """Return the anonymous and kernel memory that it holds now; None where no cgroup tells."""
+        return self._controls.held_memory_bytes()
 
     async def usage(self) -> Usage:
         """Return what it used."""
@@ -150,6 +162,7 @@ class BubblewrapSandbox:
     async def end(self) -> None:
         """Remove all of it. A launcher that died has removed it already, or its successor does."""
         self._listener.close()
+        self._controls.close()
         if self._client.generation != self._generation:
             return
         with contextlib.suppress(LauncherLost):

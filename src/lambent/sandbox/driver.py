@@ -146,12 +146,19 @@ class Sandbox(Protocol):
         """Return an unconnected non-blocking TCP socket of the sandbox's network: its holder may connect into it."""
         ...
 
-    async def freeze(self) -> None:
-        """Stop every process where it stands; returns when all stand."""
+    def freeze(self) -> None:
+        """Order every process to stand where it is; they do within about a millisecond. HostError if refused.
+
+        Neither this nor ``thaw`` waits for anybody. What is frozen dies when it is killed, as anything else.
+        """
         ...
 
-    async def thaw(self) -> None:
-        """Let them go on."""
+    def thaw(self) -> None:
+        """Let them go on; nothing if they do. HostError if refused."""
+        ...
+
+    def held_memory_bytes(self) -> int | None:
+        """Return the anonymous and kernel memory that it holds now, which ending it would free; None: not known."""
         ...
 
     async def usage(self) -> Usage:

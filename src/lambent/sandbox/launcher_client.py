@@ -78,18 +78,19 @@ class LauncherClient:
             self._lose("the server is closing")
 
     async def call(
-        self, operation: str, fields: Mapping[str, object], *, descriptors: Sequence[int] = (), wants: int = 0
-    ) -> tuple[Mapping[str, Any], list[int]]:
-        """Send one request and return the launcher's answer and ``wants`` descriptors, which the caller then owns.
+        self, operation: str, fields: Mapping[str, object], *, descriptors: Sequence[int] = ()
+    ) -> tuple[Mapping[str, Any], dict[str, int]]:
+        """Send one request; return the launcher's answer and, by name, what it sent along, which the caller then owns.
 
         HostError has the launcher's words when it refused; LauncherLost if it died.
         """
         await self._wait_ready()
         reply, received = await self._send(operation, descriptors, fields)
-        if len(received) != wants:
+        named = reply.get("sent", ())
+        if len(received) != len(named):
             _close_all(received)
-            raise HostError(f"{operation}: the launcher sent {len(received)} descriptors instead of {wants}")
-        return reply, received
+            raise HostError(f"{operation}: the launcher sent {len(received)} descriptors instead of {len(named)}")
+        return reply, dict(zip(named, received, strict=True))
 
     def post(self, operation: str, fields: Mapping[str, object]) -> None:
         """Send a request whose answer nobody waits for: to take back what a cancelled one may have done."""

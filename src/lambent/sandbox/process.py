@@ -140,13 +140,16 @@ class ProcessSandbox:
         outbound.setblocking(False)
         return outbound
 
-    async def freeze(self) -> None:
+    def freeze(self) -> None:
         """Refuse: signals are no faithful freezer."""
         raise Refused("freeze", "the process driver cannot freeze", _REMEDY)
 
-    async def thaw(self) -> None:
-        """Refuse, as nothing was frozen."""
-        raise Refused("freeze", "the process driver cannot thaw", _REMEDY)
+    def thaw(self) -> None:
+        """Do nothing, as nothing was frozen."""
+
+    def held_memory_bytes(self) -> int | None:
+        """Return nothing: its processes are in no group of their own."""
+        return None
 
     async def usage(self) -> Usage:
         """Return the sum of its processes' own peaks, which counts shared pages more than once."""

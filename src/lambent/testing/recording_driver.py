@@ -173,6 +173,7 @@ class RecordingSandbox:
     def __init__(self, spec: SandboxSpec, script: Script, calls: list[tuple[object, ...]]) -> None:
         self.spec = spec
         self.peak_memory_mib = 42
+        self.held_mib = 12
         self.programs: list[Program] = []
         self._script = script
         self._calls = calls
@@ -218,13 +219,17 @@ class RecordingSandbox:
         outbound.setblocking(False)
         return outbound
 
-    async def freeze(self) -> None:
+    def freeze(self) -> None:
         """Keep what was asked."""
         self._calls.append(("freeze",))
 
-    async def thaw(self) -> None:
+    def thaw(self) -> None:
         """Keep what was asked."""
         self._calls.append(("thaw",))
+
+    def held_memory_bytes(self) -> int | None:
+        """Return ``held_mib``, in bytes."""
+        return self.held_mib << 20
 
     async def usage(self) -> Usage:
         """Return ``peak_memory_mib``."""

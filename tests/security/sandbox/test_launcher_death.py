@@ -135,7 +135,7 @@ async def test_every_sandbox_dies_with_the_launcher_and_nothing_is_left(supervis
         if user is None:
             frozen = await stack.enter_async_context(opened(driver, "frozen"))
             programs.append(await sleeper(frozen))
-            await frozen.freeze()
+            frozen.freeze()
         pids = [program.pid for program in programs]
         supervised.kill()
         supervised.start()
@@ -164,8 +164,9 @@ async def test_sandboxes_of_a_dead_server_are_gone_when_the_next_one_is_greeted(
     limits = {"memory_mib": 256, "tmp_mib": 512, "processes": 64, "open_files": 64, "cpu_share": None}
     start = {"program": 1, "argv": ["/bin/sleep", "600"], "environ": {}, "trees": {}, "received": ["output"]}
     async with LauncherClient(supervised.ours).running() as first:
-        _, (listener,) = await first.call("create", {"sandbox": "of-the-first", "limits": limits}, wants=1)
-        os.close(listener)
+        _, sent = await first.call("create", {"sandbox": "of-the-first", "limits": limits})
+        for descriptor in sent.values():
+            os.close(descriptor)
         reply, _ = await first.call("start", {"sandbox": "of-the-first", **start}, descriptors=[2])
     assert is_alive(reply["pid"])
     async with LauncherClient(supervised.ours).running() as second:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from lambent.model.errors import Refused
+from lambent.sandbox.controls import Controls
 from lambent.sandbox.launcher.cgroups import Cgroup
 
 MIB = 1 << 20
@@ -88,14 +90,31 @@ def test_a_peak_never_falls(v2, tmp_path):
     assert v2.peak_memory_bytes() == 32 * MIB
 
 
-def test_freezing_is_over_when_the_kernel_says_so(v1, v2, tmp_path):
-    assert not v2.is_frozen()
-    (tmp_path / "cgroup.events").write_text("populated 1\nfrozen 1\n")
-    assert v2.is_frozen()
-    v1.freeze(frozen=True)
-    assert v1.is_frozen()
-    (tmp_path / "freezer/freezer.state").write_text("FREEZING\n")
-    assert not v1.is_frozen()
+@pytest.mark.parametrize(
+    ("version", "file", "orders"),
+    [("v1", "freezer/freezer.state", ["FROZEN", "THAWED"]), ("v2", "cgroup.freeze", ["1", "0"])],
+)
+def test_who_holds_the_controls_freezes_thaws_and_sees_what_is_held(version, file, orders, tmp_path, request):
+    group, seen = request.getfixturevalue(version), []
+    controls = Controls(group.open_controls())
+    for order in (controls.freeze, controls.thaw):
+        (tmp_path / file).write_text("")
+        order()
+        seen.append((tmp_path / file).read_bytes().rstrip(b"\0").lstrip(b"\0").decode())
+    assert seen == orders
+    assert controls.held_memory_bytes() == 32 * MIB
+    controls.close()
+    with pytest.raises(Refused):
+        controls.freeze()
+    assert controls.held_memory_bytes() is None
+
+
+def test_without_a_cgroup_freezing_is_refused_and_thawing_does_nothing():
+    controls = Controls({})
+    controls.thaw()
+    assert controls.held_memory_bytes() is None
+    with pytest.raises(Refused):
+        controls.freeze()
 
 
 def test_without_a_controller_its_limit_is_left_alone(tmp_path):

@@ -58,9 +58,11 @@ async def look(driver):
             await asyncio.to_thread(output.readline)
             seen["born_in"] = group_of(program.pid)
             try:
-                await sandbox.freeze()
+                sandbox.freeze()
                 events = Path("/sys/fs/cgroup" + seen["born_in"]) / "cgroup.events"
-                seen["frozen"] = "frozen 1" in events.read_text()
+                while "frozen 1" not in events.read_text():
+                    os.sched_yield()
+                seen["frozen"] = True
             except HostError:
                 seen["frozen"] = False
             await program.kill()

@@ -65,7 +65,7 @@ async def test_a_frozen_program_is_killed_and_the_next_one_runs(sandbox):
     program, output = await start(sandbox, "import time; print('ready', flush=True); time.sleep(600)")
     with output:
         await asyncio.to_thread(output.readline)
-    await sandbox.freeze()
+    sandbox.freeze()
     await program.kill()
     assert await program.wait() == Exit(None, 9)
     program, output = await start(sandbox, "print('next')")

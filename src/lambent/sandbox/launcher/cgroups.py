@@ -13,6 +13,16 @@ CPU_PERIOD_US: Final = 100_000
 LEAST_QUOTA_US: Final = 1_000
 _MOUNTINFO: Final = "/proc/self/mountinfo"
 _KERNEL_MEMORY: Final = ("kernel_stack", "pagetables", "percpu", "sock", "vmalloc", "slab")
+# By version: (name in the protocol, controller, file).
+CONTROLS: Final = {
+    0: (),
+    1: (
+        ("freezer.v1", "freezer", "freezer.state"),
+        ("memory.stat", "memory", "memory.stat"),
+        ("memory.kernel", "memory", "memory.kmem.usage_in_bytes"),
+    ),
+    2: (("freezer.v2", "freezer", "cgroup.freeze"), ("memory.stat", "memory", "memory.stat")),
+}
 _CONTROLLERS: Final[tuple[str, ...]] = ("memory", "pids", "cpu", "freezer")
 
 
@@ -63,20 +73,24 @@ class Cgroup:
             write_file(f"{folder}/cpu.cfs_period_us", str(CPU_PERIOD_US))
             write_file(f"{folder}/cpu.cfs_quota_us", str(-1 if quota is None else quota))
 
-    def freeze(self, *, frozen: bool) -> None:
-        """Order all processes to stand, or to go on."""
-        folder = self.folders["freezer"]
-        if self.version == 2:
-            write_file(f"{folder}/cgroup.freeze", "1" if frozen else "0")
-        else:
-            write_file(f"{folder}/freezer.state", "FROZEN" if frozen else "THAWED")
+    def open_controls(self) -> dict[str, int]:
+        """Descriptors of the files by which another may freeze the group and read what it holds; those that there are.
 
-    def is_frozen(self) -> bool:
-        """Whether all stand by now."""
-        folder = self.folders["freezer"]
-        if self.version == 2:
-            return "frozen 1" in read_file(f"{folder}/cgroup.events")
-        return read_file(f"{folder}/freezer.state").strip() == "FROZEN"
+        The kernel asks who may write when a file is opened, not when it is written: they act for whoever holds them.
+        """
+        files = {name: (self.folders.get(controller, ""), file) for name, controller, file in CONTROLS[self.version]}
+        opened: dict[str, int] = {}
+        for name, (folder, file) in files.items():
+            flags = os.O_WRONLY if name.startswith("freezer") else os.O_RDONLY
+            with contextlib.suppress(FileNotFoundError):
+                opened[name] = os.open(f"{folder}/{file}", flags | os.O_CLOEXEC | os.O_NONBLOCK)
+        return opened
+
+    def let_die(self) -> None:
+        """Have what was killed die. SIGKILL reaches a process that v1 froze only when it is thawed."""
+        if self.version == 1 and "freezer" in self.folders:
+            with contextlib.suppress(OSError):
+                write_file(f"{self.folders['freezer']}/freezer.state", "THAWED")
 
     def out_of_memory_kills(self) -> int:
         """How many processes the kernel killed here for memory so far."""
@@ -90,14 +104,11 @@ class Cgroup:
         folder = self.folders.get("memory")
         if folder is None:
             return None
-        stat = _table(f"{folder}/memory.stat")
-        if self.version == 2:
-            # Before Linux 5.18 the kernel's part has no sum of its own.
-            kernel = stat.get("kernel", sum(stat.get(name, 0) for name in _KERNEL_MEMORY))
-            used, ceiling_file = stat.get("anon", 0) + kernel, "memory.peak"
-        else:
+        used = held_bytes(read_file(f"{folder}/memory.stat"))
+        ceiling_file = "memory.peak"
+        if self.version == 1:
             kernel_file = f"{folder}/memory.kmem.usage_in_bytes"
-            used = stat.get("total_rss", 0) + (int(read_file(kernel_file)) if os.path.exists(kernel_file) else 0)
+            used += int(read_file(kernel_file)) if os.path.exists(kernel_file) else 0
             ceiling_file = "memory.max_usage_in_bytes"
         estimate = used + sum(transient_peak_bytes(pid) for pid in self.pids())
         if os.path.exists(f"{folder}/{ceiling_file}"):
@@ -121,9 +132,7 @@ class Cgroup:
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        # A frozen process of v1 dies when it is thawed, not before.
-        with contextlib.suppress(OSError, KeyError):
-            self.freeze(frozen=False)
+        self.let_die()
 
     def remove(self) -> bool:
         """Remove it; False while a process lives in it."""
@@ -179,6 +188,19 @@ class Cgroups:
         for folder in set(self._parents.values()):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
+
+
+def held_bytes(memory_stat: str) -> int:
+    """The memory of a group that only its processes' end gives back, from its memory.stat: anonymous, shared, kernel's.
+
+    v1 tells of the kernel's part elsewhere.
+    """
+    stat = _parse_table(memory_stat)
+    if "total_rss" in stat:
+        return stat["total_rss"] + stat.get("total_shmem", 0)
+    # Before Linux 5.18 the kernel's part has no sum of its own.
+    kernel = stat.get("kernel", sum(stat.get(name, 0) for name in _KERNEL_MEMORY))
+    return stat.get("anon", 0) + stat.get("shmem", 0) + kernel
 
 
 def transient_peak_bytes(pid: int) -> int:
@@ -248,7 +270,11 @@ def _inside(mount_point: str, root: str, own: str) -> str:
 
 
 def _table(path: str) -> dict[str, int]:
-    pairs = (line.split() for line in read_file(path).splitlines())
+    return _parse_table(read_file(path))
+
+
+def _parse_table(text: str) -> dict[str, int]:
+    pairs = (line.split() for line in text.splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
 
 

@@ -164,8 +164,6 @@ OPERATIONS: Final[Mapping[str, Mapping[str, Callable[[object, str], Any]]]] = {
     "kill": {"sandbox": _sandbox, "program": _program},
     "set_limits": {"sandbox": _sandbox, "limits": _limits},
     "outbound": {"sandbox": _sandbox},
-    "freeze": {"sandbox": _sandbox},
-    "thaw": {"sandbox": _sandbox},
     "usage": {"sandbox": _sandbox},
     "end": {"sandbox": _sandbox},
 }

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 from lambent.sandbox.launcher import kernel
@@ -21,7 +21,6 @@ from lambent.sandbox.launcher.programs import (
     spawn,
 )
 
-_FREEZE_LIMIT_S: Final = 1.0
 _START_LIMIT_S: Final = 10.0
 _ASSIGNABLE: Final = ("code", "layers", "bytecode")
 # bubblewrap's monitor and the namespace's init are in the cgroup and under the kuid, too.
@@ -68,7 +67,6 @@ class Sandbox:
         self._starter: Answer | None = None
         self._killers: list[Answer] = []
         self._enders: list[Answer] = []
-        self._is_frozen = False
         self._peak_bytes = 0
         with contextlib.ExitStack() as undo:
             self.kuid = host.kuids.take()
@@ -144,36 +142,15 @@ class Sandbox:
             self._apply(self.cgroup, limits)
         self._limits = limits
 
-    def freeze(self, answer: Answer) -> None:
-        """Stop all processes; ``answer`` when they stand, or when they would not."""
-        if self.cgroup is None or "freezer" not in self.cgroup.folders:
-            raise OSError("freezing needs a cgroup, and this host gives none to this user")
-        cgroup, deadline = self.cgroup, time.monotonic() + _FREEZE_LIMIT_S
-        cgroup.freeze(frozen=True)
-        self._is_frozen = True
-
-        def stands() -> bool:
-            try:
-                if cgroup.is_frozen():
-                    answer({}, [])
-                    return True
-                if self.is_ending or time.monotonic() > deadline:
-                    self.thaw()
-                    answer("the processes would not stand still", [])
-                    return True
-            except OSError as error:
-                answer(str(error), [])
-                return True
-            return False
-
-        self._loop.poll(stands)
-
-    def thaw(self) -> None:
-        """Let all go on."""
-        if self.cgroup is None or "freezer" not in self.cgroup.folders:
-            raise OSError("freezing needs a cgroup, and this host gives none to this user")
-        self.cgroup.freeze(frozen=False)
-        self._is_frozen = False
+    @contextlib.contextmanager
+    def open_controls(self) -> Iterator[dict[str, int]]:
+        """Yield descriptors, by name, for what the server does with the cgroup itself: freeze it, see what it holds."""
+        controls = self.cgroup.open_controls() if self.cgroup is not None else {}
+        try:
+            yield controls
+        finally:
+            for descriptor in controls.values():
+                os.close(descriptor)
 
     def peak_memory_bytes(self) -> int:
         """The most memory used so far, as far as this host lets us know."""
@@ -255,10 +232,8 @@ class Sandbox:
 
     def _kill(self, program: Program) -> None:
         program.kill()
-        if self._is_frozen:
-            # v1 delivers SIGKILL to a frozen process only when it is thawed.
-            with contextlib.suppress(OSError):
-                self.thaw()
+        if self.cgroup is not None:
+            self.cgroup.let_die()
 
     def _status_came(self, program: Program) -> None:
         before = program.init_fd

@@ -120,7 +120,9 @@ class Service:
         if self._stopping_mono_s:
             raise OSError("the launcher is stopping")
         self._sandboxes[sandbox] = made = Sandbox(self, self._host, sandbox, limits)
-        answer({"kuid": made.kuid}, [made.network.listener.fileno()])
+        with made.open_controls() as controls:
+            sent = {"listener": made.network.listener.fileno(), **controls}
+            answer({"kuid": made.kuid, "sent": list(sent)}, list(sent.values()))
 
     def op_start(self, answer: Answer, descriptors: list[int], *, sandbox: str, **fields: Any) -> None:
         """Start a program; answered when it runs."""
@@ -148,16 +150,7 @@ class Service:
     def op_outbound(self, answer: Answer, descriptors: list[int], *, sandbox: str) -> None:
         """Make an unconnected socket of the sandbox's network."""
         with self._host.networks.open_outbound(self._find(sandbox).network) as outbound:
-            answer({}, [outbound.fileno()])
-
-    def op_freeze(self, answer: Answer, descriptors: list[int], *, sandbox: str) -> None:
-        """Stop every process; answered when all stand."""
-        self._find(sandbox).freeze(answer)
-
-    def op_thaw(self, answer: Answer, descriptors: list[int], *, sandbox: str) -> None:
-        """Let them go on."""
-        self._find(sandbox).thaw()
-        answer({}, [])
+            answer({"sent": ["outbound"]}, [outbound.fileno()])
 
     def op_usage(self, answer: Answer, descriptors: list[int], *, sandbox: str) -> None:
         """What it used so far."""
