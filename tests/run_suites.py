@@ -55,7 +55,7 @@ def read_report(report: Path, code: int) -> Outcome:
 def main() -> int:
     """Run all suites, or only what the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--soak", action="store_true", help="run the long suites whole")
+    parser.add_argument("--soak", action="store_true", help="run only the long tests, whole")
     options, extra = parser.parse_known_args()
     suites = tomllib.loads((HERE / "suites.toml").read_text())
     for name in sorted(path.name for path in HERE.iterdir() if path.is_dir() and not path.name.startswith("_")):
@@ -65,6 +65,7 @@ def main() -> int:
     if options.soak:
         os.environ["LAMBENT_ROUNDS"] = "full"
         suites = {name: {**suite, "budget_s": suite["soak_s"]} for name, suite in suites.items() if "soak_s" in suite}
+        extra.append("-mrounds")
     outcomes: list[Outcome] = []
     if any(not each.startswith("-") for each in extra):
         outcomes.append(run_pytest([], 3600, 1, extra))

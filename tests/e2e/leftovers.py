@@ -21,7 +21,12 @@ class Leftovers:
         self._networks: dict[str, int] = {}  # and when each was last seen: the kernel uses their numbers again
 
     def look(self, server) -> dict[str, int]:
-        """Remember what runs now; return how many processes and network namespaces that are."""
+        """Remember what runs now; return how much of each kind that is, of whatever was seen so far."""
+        self.remember(server)
+        return {"processes": len(self._seen), "networks": len(self._networks), **self._counts()}
+
+    def remember(self, server) -> None:
+        """Remember what runs now."""
         host = os.readlink("/proc/self/ns/net")
         for pid, _ in server.processes():
             with contextlib.suppress(OSError):
@@ -29,14 +34,13 @@ class Leftovers:
                     self._seen[pid] = birth
                     self._networks[os.readlink(f"/proc/{pid}/ns/net")] = _ticks_now()
         self._networks.pop(host, None)
-        return {"processes": len(self._seen), "networks": len(self._networks), **self._counts()}
 
     def _counts(self) -> dict[str, int]:
         return {"cgroups": len(self.cgroups()), "loops": len(self.loops())}
 
     def processes(self) -> list[str]:
         """Return what still lives of all that was ever seen, or bears the server's name."""
-        alive = [f"{pid}" for pid, birth in self._seen.items() if _birth(pid) == birth]
+        alive = [f"{pid}" for pid in self.living()]
         for pid, line in _command_lines():
             if pid != os.getpid() and (self._instance in line or self._state_dir in line):
                 alive.append(f"{pid} {line[:100]}")
@@ -76,6 +80,10 @@ class Leftovers:
         kept = {"lambent.log", "lambent.pid", "settings.json", "launcher.lock"}
         found = [path for path in self._run_dir.rglob("*") if not path.is_dir() and path.name not in kept]
         return [str(path) for path in [*found, *Path(self._state_dir).glob("tmp/*")] if path.exists()]
+
+    def living(self) -> list[int]:
+        """Return which of all remembered processes live."""
+        return [pid for pid, birth in self._seen.items() if _birth(pid) == birth]
 
     def all(self) -> dict[str, list[str]]:
         """Return everything that is left, once nothing is or the wait is over."""

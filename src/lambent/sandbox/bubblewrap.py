@@ -165,9 +165,15 @@ class BubblewrapSandbox:
         self._controls.close()
         if self._client.generation != self._generation:
             return
-        with contextlib.suppress(LauncherLost):
+        try:
             async with asyncio.timeout(END_LIMIT_S):
                 await self._client.call("end", {"sandbox": self._sandbox_id})
+        except LauncherLost:
+            pass
+        except HostError:
+            # The order may have waited for the successor, who knows nothing of it.
+            if self._client.generation == self._generation:
+                raise
 
     async def call(self, operation: str, **fields: object) -> None:
         """Send an order that has no answer but its success."""
