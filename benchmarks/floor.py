@@ -30,6 +30,7 @@ from lambent.runtimes.catalogue import RuntimeCatalogue
 from lambent.runtimes.provider import RuntimeProvider
 from lambent.sandbox.bubblewrap import BubblewrapDriver
 from lambent.sandbox.driver import Limits, SandboxDriver, SandboxSpec
+from lambent.testing.recording_driver import FixedCredentials
 from lambent.testing.sandboxes import open_roots, open_test_launcher
 
 SCOPE = Scope("000000000000", "us-east-1")
@@ -115,8 +116,7 @@ async def serve_orders() -> None:
             configured={},
             host_environ=os.environ,
         )
-        issuer = SimpleNamespace(issue=lambda version: ("ASIA", "secret", "token"))
-        assigner = Assigner(runtimes, _Code(), issuer, roots.code)
+        assigner = Assigner(runtimes, _Code(), FixedCredentials(), roots.code)
         async with AsyncExitStack() as stack:
             driver = BubblewrapDriver(await stack.enter_async_context(open_test_launcher(places)))
             environments: list[BareEnvironment] = []

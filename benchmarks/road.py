@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import cProfile
 import pstats
-import socket
 import statistics
 import sys
 import time
@@ -52,6 +51,7 @@ from lambent.observe.log_writer import LogWriter
 from lambent.observe.metrics import FunctionMetrics, PlatformMetrics
 from lambent.observe.stream_log import StreamEnvironmentLog
 from lambent.sandbox.driver import Usage
+from lambent.testing.recording_driver import FixedCredentials
 from lambent.wire.service import ServiceCodec
 
 VERSION = FunctionVersion(
@@ -138,13 +138,16 @@ class Sandboxes:
         return ()
 
     @asynccontextmanager
-    async def open_server(self, application: Application, listener: object) -> AsyncIterator[None]:
-        """Keep the application for the program that is started next."""
-        self._application = application
+    async def open_server(
+        self, application: Application, listener: object, limits: object = None
+    ) -> AsyncIterator[None]:
+        """Keep the application for the program that is started next, if it is the Runtime API."""
+        if listener == self.listener:
+            self._application = application
         yield
 
-    listener: socket.socket | None = None
-    runtime_api = "127.0.0.1:9001"
+    listener, endpoint_listener = "of the Runtime API", "of the AWS endpoint"
+    runtime_api, endpoint = "127.0.0.1:9001", "127.0.0.1:4566"
 
     def path(self, inside: str) -> str:
         """Return the same."""
@@ -205,12 +208,12 @@ async def open_road() -> AsyncIterator[Road]:
     )
     writer = LogWriter(groups, events, clock)
     records = InvocationRecords(clock, (FunctionMetrics(PlatformMetrics()), Billing()))
-    issuer = SimpleNamespace(issue=lambda version: ("ASIA", "secret", "token"))
     anything: Any = sandboxes
     tools = EnvironmentTools(
         driver=anything,
         servers=anything,
-        assigner=Assigner(_Runtimes(), _Code(), issuer, Path("/nonexistent")),
+        endpoint=FixedCredentials.no_endpoint,
+        assigner=Assigner(_Runtimes(), _Code(), FixedCredentials(), Path("/nonexistent")),
         open_log=lambda version, environment_id, at: StreamEnvironmentLog(writer, version, environment_id, at),
         clock=clock,
         deadlines=Deadlines(clock),

@@ -270,13 +270,14 @@ async def test_leaving_the_sandbox_ends_its_program(driver):
     assert await program.result() == (Exit(None, signal.SIGKILL), "")
 
 
-async def test_the_listener_is_reached_from_inside(driver):
+@pytest.mark.parametrize(("address", "listener"), [("runtime_api", "listener"), ("endpoint", "endpoint_listener")])
+async def test_a_listener_is_reached_from_inside(driver, address, listener):
     async with open_sandbox(driver) as sandbox:
-        host, port = sandbox.runtime_api.split(":")
+        host, port = getattr(sandbox, address).split(":")
         script = f"import socket; print(socket.create_connection(({host!r}, {port})).recv(99).decode())"
         for text in ("first", "second"):
             program = await start(sandbox, PYTHON, "-I", "-c", script)
-            connection, _ = await asyncio.get_running_loop().sock_accept(sandbox.listener)
+            connection, _ = await asyncio.get_running_loop().sock_accept(getattr(sandbox, listener))
             with connection:
                 connection.send(text.encode())
             assert await program.result() == (Exit(0, None), f"{text}\n")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 # AWS added these after the oldest records were made: an answer may have them where its record has not.
 ADDED_LATER = {"ConfigSha256", "EphemeralStorage", "LoggingConfig", "RuntimeVersionConfig", "SnapStart"}
+# A variable of functions that AWS has no need of: there, SDKs find AWS without it.
+OURS = {"AWS_ENDPOINT_URL"}
 PLACEHOLDER = re.compile(r"<a:len\((?P<length>\d+)\)>|<(?P<name>[A-Za-z][\w.-]*)(?::(?P<number>\d+))?>|111111111111")
 ACCOUNT = "111111111111"
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -51,7 +53,7 @@ class Likeness:
                 yield f"{path}.{key}: absent, AWS {recorded[key]!r}"
             elif key in recorded:
                 yield from self.differences(recorded[key], answered[key], ignoring=ignoring, path=f"{path}.{key}")
-            elif key not in ADDED_LATER:
+            elif key not in ADDED_LATER | OURS:
                 yield f"{path}.{key}: {answered[key]!r}, which AWS does not have"
 
     def _is_like(self, recorded, answered, key) -> bool:

@@ -22,7 +22,7 @@ from lambent.model.ids import Digest, RequestId, SandboxId, Scope, TreeName
 from lambent.model.invocations import InvokeCall, Status, Target
 from lambent.sandbox.bubblewrap import BubblewrapDriver
 from lambent.sandbox.driver import Limits, SandboxSpec
-from lambent.testing.recording_driver import RecordingLog
+from lambent.testing.recording_driver import FixedCredentials, RecordingLog
 from lambent.testing.sandboxes import find_or_make_test_user, open_roots, open_test_launcher
 
 pytestmark = [
@@ -137,9 +137,8 @@ async def host(request):
             tools = EnvironmentTools(
                 driver=BubblewrapDriver(client),
                 servers=ApiServers(clock),
-                assigner=Assigner(
-                    Custom(), Code(), SimpleNamespace(issue=lambda version: ("ASIA", "secret", "token")), roots.code
-                ),
+                endpoint=FixedCredentials.no_endpoint,
+                assigner=Assigner(Custom(), Code(), FixedCredentials(), roots.code),
                 open_log=open_log,
                 clock=clock,
                 deadlines=Deadlines(clock),
@@ -175,9 +174,10 @@ async def test_environment_of_a_custom_runtime_is_what_was_recorded_from_aws(hos
     environ = json.loads(result.payload)["environ"]
     for name in ("PWD", "LC_CTYPE"):  # of bubblewrap, and of the interpreter where the locale is not installed
         environ.pop(name, None)
+    assert environ.pop("AWS_ENDPOINT_URL") == "http://169.254.100.1:4566"
     assert environ.pop("AWS_LAMBDA_LOG_STREAM_NAME").startswith(f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]")
     assert environ == {
-        "AWS_ACCESS_KEY_ID": "ASIA",
+        "AWS_ACCESS_KEY_ID": "ASIAKEY",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
         "AWS_LAMBDA_FUNCTION_NAME": "fn",

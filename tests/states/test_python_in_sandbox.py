@@ -28,7 +28,7 @@ from lambent.model.invocations import InvokeCall, Status, Target
 from lambent.runtimes.catalogue import RuntimeCatalogue
 from lambent.runtimes.provider import RuntimeProvider, RuntimeUnavailable
 from lambent.sandbox.bubblewrap import BubblewrapDriver
-from lambent.testing.recording_driver import RecordingLog
+from lambent.testing.recording_driver import FixedCredentials, RecordingLog
 from lambent.testing.sandboxes import open_roots, open_test_launcher
 
 pytestmark = [
@@ -150,11 +150,11 @@ async def host(runtimes):
                 logs.append(RecordingLog())
                 return logs[-1]
 
-            issuer = SimpleNamespace(issue=lambda version: ("ASIA", "secret", "token"))
             tools = EnvironmentTools(
                 driver=BubblewrapDriver(client),
                 servers=ApiServers(clock),
-                assigner=Assigner(runtimes, Code(), issuer, roots.code),
+                endpoint=FixedCredentials.no_endpoint,
+                assigner=Assigner(runtimes, Code(), FixedCredentials(), roots.code),
                 open_log=open_log,
                 clock=clock,
                 deadlines=Deadlines(clock),

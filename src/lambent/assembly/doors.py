@@ -1,18 +1,36 @@
 """Small adapters between what the front door asks for and who can answer it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from lambent.access.credentials import Credential
+from lambent.access.credentials import Credential, Credentials
 from lambent.access.role_credentials import RoleCredentials
 from lambent.access.signed_url import CodeGrant, CodeUrls
 from lambent.artifacts.code import Artifacts
 from lambent.config import Credential as ConfiguredCredential
 from lambent.frontend.seams import CodeDownload
+from lambent.http.application import Application
 from lambent.model.documents import FUNCTION_SPECS, parse_function_spec
 from lambent.model.errors import NotImplementedYet
 from lambent.model.ids import Digest, Scope
 from lambent.model.invocations import InvokeCall
 from lambent.store.contract import Documents
+
+
+class EndpointInside:
+    """The AWS endpoint in sandboxes: environments ask for it, and it leads to the road that is built around them."""
+
+    def __init__(self) -> None:
+        self._build: Callable[[Credentials], Application] | None = None
+
+    def connect(self, build: Callable[[Credentials], Application]) -> None:
+        """From now on, have ``build`` make what is behind an environment's endpoint."""
+        self._build = build
+
+    def open(self, credentials: Credentials) -> Application:
+        """Return what is behind the endpoint of the environment whose credentials these are."""
+        if self._build is None:
+            raise RuntimeError("no environment may live before the road is built")
+        return self._build(credentials)
 
 
 class KnownCredentials:

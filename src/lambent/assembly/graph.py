@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import structlog
 
+from lambent.access.credentials import Credentials
 from lambent.access.origins import OriginRules
 from lambent.access.role_credentials import RoleCredentials
 from lambent.access.sealing import Sealer
@@ -16,13 +17,13 @@ from lambent.access.signed_url import CodeUrls
 from lambent.access.sigv4 import SignatureVerifier
 from lambent.artifacts.code import Artifacts
 from lambent.assembly.clock import SystemClock
-from lambent.assembly.doors import CodeLocations, KnownCredentials, refuse_events
+from lambent.assembly.doors import CodeLocations, EndpointInside, KnownCredentials, refuse_events
 from lambent.assembly.loops import Loops
 from lambent.assembly.places import Places
 from lambent.assembly.processes import build_runtimes
 from lambent.config import Settings
 from lambent.control.commands import LambdaCommands
-from lambent.control.quotas import AccountQuotas
+from lambent.control.quotas import TIMEOUT_LIMIT_S, AccountQuotas
 from lambent.control.variables import VariableVault
 from lambent.environment.api_server import ApiServers
 from lambent.environment.assignment import Assigner
@@ -34,7 +35,7 @@ from lambent.frontend.answers import Answers
 from lambent.frontend.calls import Calls
 from lambent.frontend.gateway import Gateway
 from lambent.frontend.invoke import InvokeDoor
-from lambent.frontend.seams import Service, Services
+from lambent.frontend.seams import DecideOrigin, Service, Services, Verify
 from lambent.invoke.access import OwnAccountOnly
 from lambent.invoke.concurrency import Concurrency
 from lambent.invoke.functions import FunctionView
@@ -54,7 +55,7 @@ from lambent.observe.stream_log import StreamEnvironmentLog
 from lambent.reconcile.collection import PackageCollector
 from lambent.reconcile.functions import FunctionReconciler
 from lambent.runtimes.catalogue import RuntimeCatalogue
-from lambent.sandbox.driver import SandboxDriver
+from lambent.sandbox.driver import ENDPOINT_ADDRESS, SandboxDriver
 from lambent.store.contract import ABSENT, Conflict, Entry, Store
 from lambent.wire.service import ServiceCodec
 
@@ -98,10 +99,13 @@ class DataPlane:
 async def build_gateway(ground: Ground) -> Gateway:
     """Return the door of the endpoint, with everything behind it started."""
     logs = start_logs(ground)
-    plane = await start_data_plane(ground, logs)
+    inside = EndpointInside()
+    plane = await start_data_plane(ground, logs, inside)
     locations = CodeLocations(CodeUrls(ground.key, ground.clock), ground.store.documents, ground.artifacts)
     services = build_services(ground, plane, logs, locations)
-    return build_door(ground, plane, services, locations)
+    doors = Doors(ground, plane, services, locations)
+    inside.connect(doors.build_inside)
+    return doors.build()
 
 
 def start_logs(ground: Ground) -> Logs:
@@ -116,7 +120,7 @@ def start_logs(ground: Ground) -> Logs:
     return logs
 
 
-async def start_data_plane(ground: Ground, logs: Logs) -> DataPlane:
+async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -> DataPlane:
     """Return the road of an invocation, with its view loaded and functions being reconciled."""
     settings, store, clock, loops = ground.settings, ground.store, ground.clock, ground.loops
     sinks: Sequence[RecordSink] = (FunctionMetrics(PlatformMetrics()), Billing())
@@ -125,6 +129,7 @@ async def start_data_plane(ground: Ground, logs: Logs) -> DataPlane:
     tools = EnvironmentTools(
         driver=ground.driver,
         servers=ApiServers(clock),
+        endpoint=inside.open,
         assigner=Assigner(runtimes, ground.artifacts, ground.roles, Places.of(settings).code_root),
         open_log=lambda version, environment_id, at: StreamEnvironmentLog(logs.writer, version, environment_id, at),
         clock=clock,
@@ -172,30 +177,48 @@ def build_services(ground: Ground, plane: DataPlane, logs: Logs, locations: Code
     }
 
 
-def build_door(ground: Ground, plane: DataPlane, services: Services, locations: CodeLocations) -> Gateway:
-    """Return the gateway: origins, signatures, the road of Invoke, the other operations."""
-    settings, clock = ground.settings, ground.clock
-    answers, calls = Answers(clock), Calls()
-    ground.stack.push_async_callback(calls.close, settings.drain_s)
-    verifier = SignatureVerifier(settings.signatures, KnownCredentials(settings.credentials, ground.roles), clock)
-    door = InvokeDoor(
-        plane.invoker,
-        services["lambda"].codec,
-        verify=verifier.verify,
-        clock=clock,
-        answers=answers,
-        accept_event=refuse_events,
-    )
-    return Gateway(
-        services,
-        door,
-        decide_origin=OriginRules(settings.host, settings.allowed_hosts).decide,
-        verify=verifier.verify,
-        answers=answers,
-        calls=calls,
-        open_code=locations.open,
-        is_ready=lambda: True,
-    )
+class Doors:
+    """Builds gateways to the same services: one for the port, one for each environment."""
+
+    def __init__(self, ground: Ground, plane: DataPlane, services: Services, locations: CodeLocations) -> None:
+        self._settings, self._roles, self._clock = ground.settings, ground.roles, ground.clock
+        self._invoker, self._services, self._locations = plane.invoker, services, locations
+        self._answers, self._calls = Answers(ground.clock), Calls()
+        self._inside_origin = OriginRules(ENDPOINT_ADDRESS.partition(":")[0], ()).decide
+        ground.stack.push_async_callback(self._calls.close, ground.settings.drain_s)
+
+    def build(self) -> Gateway:
+        """Return the door of the port: origins, signatures as the settings say, the road of Invoke, the operations."""
+        settings = self._settings
+        credentials = KnownCredentials(settings.credentials, self._roles)
+        verifier = SignatureVerifier(settings.signatures, credentials, self._clock)
+        return self._gateway(verifier.verify, OriginRules(settings.host, settings.allowed_hosts).decide)
+
+    def build_inside(self, credentials: Credentials) -> Gateway:
+        """Return the door of one environment: signatures always, by its own ``credentials`` alone."""
+        verifier = SignatureVerifier("verify", credentials, self._clock)
+        return self._gateway(verifier.verify, self._inside_origin, inside=True)
+
+    def _gateway(self, verify: Verify, decide_origin: DecideOrigin, *, inside: bool = False) -> Gateway:
+        door = InvokeDoor(
+            self._invoker,
+            self._services["lambda"].codec,
+            verify=verify,
+            clock=self._clock,
+            answers=self._answers,
+            accept_event=refuse_events,
+        )
+        return Gateway(
+            self._services,
+            door,
+            decide_origin=decide_origin,
+            verify=verify,
+            answers=self._answers,
+            calls=self._calls,
+            open_code=self._locations.open,
+            is_ready=lambda: True,
+            inside=inside,
+        )
 
 
 def pool_limits(settings: Settings) -> PoolLimits:
@@ -212,3 +235,9 @@ def pool_limits(settings: Settings) -> PoolLimits:
         max_age_s=settings.max_age_s,
         drain_s=settings.drain_s,
     )
+
+
+def credential_lifetime_s(settings: Settings) -> float:
+    """Return how long a role's credentials are valid: longer than any environment that found them in its variables."""
+    # The oldest becomes idle just before its time is up, and is then asked once more; a minute for late timers.
+    return settings.max_age_s + settings.idle_s + TIMEOUT_LIMIT_S + 60.0

@@ -19,7 +19,7 @@ from lambent.access.role_credentials import RoleCredentials
 from lambent.access.sealing import load_or_create_key
 from lambent.artifacts.code import Artifacts
 from lambent.assembly.clock import SystemClock
-from lambent.assembly.graph import Ground, build_gateway
+from lambent.assembly.graph import Ground, build_gateway, credential_lifetime_s
 from lambent.assembly.loops import open_loops
 from lambent.assembly.places import Places
 from lambent.assembly.processes import write_endpoint
@@ -56,9 +56,8 @@ async def serve(settings: Settings, channel: socket.socket) -> None:
         stack.callback(artifacts.close)
         driver = await stack.enter_async_context(open_driver(settings, places, channel))
         loops = await stack.enter_async_context(open_loops())
-        ground = Ground(
-            settings, store, key, artifacts, driver, roles=RoleCredentials(clock), clock=clock, stack=stack, loops=loops
-        )
+        roles = RoleCredentials(clock, credential_lifetime_s(settings))
+        ground = Ground(settings, store, key, artifacts, driver, roles=roles, clock=clock, stack=stack, loops=loops)
         server = HttpServer(await build_gateway(ground), HttpLimits(), clock_mono=clock.mono_s)
         await server.serve(listener)
         endpoint = f"http://{settings.host}:{listener.getsockname()[1]}"

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from lambent.access.credentials import Credential
 from lambent.environment.output import ProgramOutput
 from lambent.environment.variables import Credentials, EnvironmentFacts, process_environment, relocated_path
 from lambent.model.functions import FunctionVersion
@@ -93,11 +94,23 @@ class Artifacts(Protocol):
         ...
 
 
+class CredentialSession(Protocol):
+    """The credentials of one environment."""
+
+    def issue(self) -> tuple[str, str, str]:
+        """Return key, secret and session token for a program that starts; those of the one before are void."""
+        ...
+
+    def find_credential(self, access_key: str) -> Credential | None:
+        """Return the credential of ``access_key`` if it is this environment's own and is valid still."""
+        ...
+
+
 class CredentialIssuer(Protocol):
     """Issues what a function signs its own calls with."""
 
-    def issue(self, version: FunctionVersion) -> tuple[str, str, str]:
-        """Return key, secret and session token for the role of ``version``."""
+    def open_session(self, version: FunctionVersion) -> AbstractContextManager[CredentialSession]:
+        """Yield what issues credentials of the role of ``version`` to one environment; they end with the block."""
         ...
 
 
@@ -112,7 +125,7 @@ class Assignment:
     trees: Trees
     argv: Sequence[str]
     entry_fault: str | None = None  # why there is no program to start, in AWS's words
-    issuer: CredentialIssuer = field(repr=False)
+    session: CredentialSession = field(repr=False)
 
     def program(self, sandbox: Sandbox, output: ProgramOutput) -> Program:
         """Return the program to start in ``sandbox``, with credentials of its own."""
@@ -120,7 +133,8 @@ class Assignment:
             environment_id=self.environment_id,
             created_at=self.created_at,
             runtime_api=sandbox.runtime_api,
-            credentials=Credentials(*self.issuer.issue(self.version)),
+            endpoint=sandbox.endpoint,
+            credentials=Credentials(*self.session.issue()),
             runtime_environ=dict(self.runtime.environ),
             has_bytecode=self.trees.bytecode is not None,
         )
@@ -147,7 +161,7 @@ class Assigner:
         self, version: FunctionVersion, environment_id: EnvironmentId, created_at: datetime
     ) -> AsyncIterator[Assignment]:
         """Yield what runs ``version``; its code is kept until the end. HostError if something cannot be had."""
-        with self.artifacts.in_use(version.code):
+        with self.artifacts.in_use(version.code), self.issuer.open_session(version) as session:
             runtime = await self.runtimes.prepare(version.runtime, version.architecture)
             code = await self.artifacts.ensure_tree(version.code)
             bytecode = None
@@ -171,7 +185,7 @@ class Assigner:
                 ),
                 argv=argv,
                 entry_fault=fault,
-                issuer=self.issuer,
+                session=session,
             )
 
 

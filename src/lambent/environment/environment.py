@@ -7,21 +7,22 @@ sandbox something.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
 from lambent.environment import faults
-from lambent.environment.api_server import ApiServers
-from lambent.environment.assignment import Assigner, Assignment
+from lambent.environment.api_server import ENDPOINT_LIMITS, ApiServers
+from lambent.environment.assignment import Assigner, Assignment, CredentialSession
 from lambent.environment.deadlines import Deadlines
 from lambent.environment.invocation_run import Done, InvocationRun
 from lambent.environment.limits import decide_limits
 from lambent.environment.output import ProgramOutput
 from lambent.environment.programs import LogOpener, StartedProgram
 from lambent.environment.runtime_api import Exchange, RuntimeAnswer, RuntimeApi
+from lambent.http.application import Application
 from lambent.model.clock import Clock
 from lambent.model.errors import HostError, TransitionError
 from lambent.model.functions import FunctionVersion
@@ -52,6 +53,7 @@ class EnvironmentTools:
 
     driver: SandboxDriver
     servers: ApiServers
+    endpoint: Callable[[CredentialSession], Application]  # what is behind an environment's AWS endpoint
     assigner: Assigner
     open_log: LogOpener
     clock: Clock
@@ -161,6 +163,7 @@ class ExecutionEnvironment:
                 )
                 sandbox = await stack.enter_async_context(self._tools.driver.open_sandbox(self._spec()))
                 await stack.enter_async_context(self._tools.servers.open_server(self._api, sandbox.listener))
+                await stack.enter_async_context(self._open_endpoint(assignment, sandbox))
                 stack.push_async_callback(self._end_program)
                 self._move(Event.CODE_READY)
                 await self._initialise(assignment, sandbox, "init")
@@ -178,6 +181,10 @@ class ExecutionEnvironment:
             self._timer.clear()
             self._move(Event.DIED)
             self._fail(HostError("the environment was ended"))
+
+    def _open_endpoint(self, assignment: Assignment, sandbox: Sandbox) -> AbstractAsyncContextManager[None]:
+        application = self._tools.endpoint(assignment.session)
+        return self._tools.servers.open_server(application, sandbox.endpoint_listener, ENDPOINT_LIMITS)
 
     async def _serve(self, assignment: Assignment, sandbox: Sandbox) -> None:
         while True:

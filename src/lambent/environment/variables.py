@@ -35,6 +35,7 @@ class EnvironmentFacts:
     environment_id: EnvironmentId
     created_at: datetime
     runtime_api: str
+    endpoint: str  # host:port of the AWS endpoint inside
     credentials: Credentials
     runtime_environ: Mapping[str, str]  # of the prepared runtime: PYTHONPATH, NODE_PATH and the like
     has_bytecode: bool = False
@@ -77,6 +78,9 @@ def _unreserved(version: FunctionVersion, facts: EnvironmentFacts) -> dict[str, 
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
         "AWS_XRAY_DAEMON_ADDRESS": f"{_XRAY_HOST}:{_XRAY_PORT}",
     }
+    # SDKs and tools reference guide, "Service-specific endpoints": every service of every SDK is called there. It is
+    # not reserved: a function that brings its own calls its own. AWS sets none, for what it stands for is AWS.
+    environ["AWS_ENDPOINT_URL"] = f"http://{facts.endpoint}"
     if version.runtime.startswith(_SHELL_STARTED):
         environ |= {"PWD": "/var/task", "SHLVL": "0"}
     if facts.has_bytecode:

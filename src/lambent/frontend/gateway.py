@@ -144,15 +144,15 @@ class Gateway:
 
     async def _answer(self, request: Request, reply: Reply, request_id: RequestId) -> None:
         name = find_service(request.head)
-        if name is None:
+        if name is None and not self._inside:  # inside, nothing is told to who has not signed
             self._answers.send_unknown_path(reply, request_id)
             return
-        service = self._services.get(name)
+        service = self._services.get(name or "")
         try:
             verify = partial(self._verify, request.head, request.body, service=name)
             identity = await asyncio.to_thread(verify) if len(request.body) > OFF_LOOP_BYTES else verify()
             if service is None:
-                raise NotImplementedYet(name)
+                raise NotImplementedYet(name or identity.service)
         except Exception as error:  # noqa: BLE001  the edge of one unit of work: every failure becomes this caller's answer
             self._answers.send_error(reply, request_id, error, None if service is None else service.codec)
             return

@@ -13,6 +13,7 @@ from lambent.model.errors import HostError, Refused
 from lambent.model.ids import SandboxId
 from lambent.sandbox.controls import Controls
 from lambent.sandbox.driver import (
+    ENDPOINT_ADDRESS,
     RUNTIME_API_ADDRESS,
     Exit,
     Limits,
@@ -53,8 +54,8 @@ class BubblewrapDriver:
         except asyncio.CancelledError:
             self._client.post("end", {"sandbox": spec.sandbox_id})
             raise
-        listener = socket.socket(fileno=sent.pop("listener"))
-        sandbox = BubblewrapSandbox(self._client, self._room, spec.sandbox_id, listener, Controls(sent))
+        listeners = [socket.socket(fileno=sent.pop(name)) for name in ("listener", "endpoint")]
+        sandbox = BubblewrapSandbox(self._client, self._room, spec.sandbox_id, listeners, Controls(sent))
         try:
             yield sandbox
         finally:
@@ -74,15 +75,16 @@ class BubblewrapSandbox:
         client: LauncherClient,
         room: asyncio.Semaphore,
         sandbox_id: SandboxId,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         controls: Controls,
     ) -> None:
-        listener.setblocking(False)
+        for listener in listeners:
+            listener.setblocking(False)
         self._client = client
         self._room = room
         self._generation = client.generation
         self._sandbox_id = sandbox_id
-        self._listener = listener
+        self._listener, self._endpoint_listener = listeners
         self._controls = controls
         self._numbers = itertools.count(1)
 
@@ -100,6 +102,16 @@ class BubblewrapSandbox:
     def runtime_api(self) -> str:
         """The Runtime API's address as the program sees it."""
         return RUNTIME_API_ADDRESS
+
+    @property
+    def endpoint_listener(self) -> socket.socket:
+        """The AWS endpoint's socket in its network."""
+        return self._endpoint_listener
+
+    @property
+    def endpoint(self) -> str:
+        """The AWS endpoint's address as the program sees it."""
+        return ENDPOINT_ADDRESS
 
     def path(self, inside: str) -> str:
         """Return the same: the program sees AWS's paths."""
@@ -162,6 +174,7 @@ class BubblewrapSandbox:
     async def end(self) -> None:
         """Remove all of it. A launcher that died has removed it already, or its successor does."""
         self._listener.close()
+        self._endpoint_listener.close()
         self._controls.close()
         if self._client.generation != self._generation:
             return

@@ -1,8 +1,8 @@
 """The seam that makes sandboxes. Drivers: ``bubblewrap`` (default) and ``process`` (unsafe, must be asked for by name).
 
-A *sandbox* is the lasting part: one kernel user id, one network namespace with a listening socket in it, one /tmp,
+A *sandbox* is the lasting part: one kernel user id, one network namespace with two listening sockets in it, one /tmp,
 one set of limits. A *program* runs in it, as a fresh tree of processes; when it ended or was killed, another may be
-started in the same sandbox and finds the same /tmp and the same socket.
+started in the same sandbox and finds the same /tmp and the same sockets.
 """
 
 import socket
@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from lambent.model.ids import SandboxId, TreeName
 
 RUNTIME_API_ADDRESS: Final = "169.254.100.1:9001"
+ENDPOINT_ADDRESS: Final = "169.254.100.1:4566"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,16 @@ class Sandbox(Protocol):
     @property
     def runtime_api(self) -> str:
         """host:port as the program sees it. ``169.254.100.1:9001``, but for the ``process`` driver."""
+        ...
+
+    @property
+    def endpoint_listener(self) -> socket.socket:
+        """A second one, at ``endpoint``, for the AWS endpoint inside."""
+        ...
+
+    @property
+    def endpoint(self) -> str:
+        """host:port as the program sees it. ``169.254.100.1:4566``, but for the ``process`` driver."""
         ...
 
     def path(self, inside: str) -> str:

@@ -62,8 +62,8 @@ class ProcessDriver:
             await asyncio.to_thread(_make_place, place)
         except OSError as error:
             raise HostError(f"sandbox {spec.sandbox_id}: {error}") from error
-        with _listen() as listener:
-            sandbox = ProcessSandbox(spec.sandbox_id, place, self._roots, listener)
+        with _listen() as listener, _listen() as endpoint_listener:
+            sandbox = ProcessSandbox(spec.sandbox_id, place, self._roots, (listener, endpoint_listener))
             try:
                 yield sandbox
             finally:
@@ -76,13 +76,19 @@ class ProcessDriver:
 
 
 class ProcessSandbox:
-    """A directory that stands for the sandbox's root, and a loopback port."""
+    """A directory that stands for the sandbox's root, and two loopback ports."""
 
-    def __init__(self, sandbox_id: SandboxId, place: Path, roots: dict[str, Path], listener: socket.socket) -> None:
+    def __init__(
+        self,
+        sandbox_id: SandboxId,
+        place: Path,
+        roots: dict[str, Path],
+        listeners: tuple[socket.socket, socket.socket],
+    ) -> None:
         self._sandbox_id = sandbox_id
         self._place = place
         self._roots = roots
-        self._listener = listener
+        self._listener, self._endpoint_listener = listeners
         self._program: ProcessProgram | None = None
         self._peak_bytes = 0
 
@@ -99,8 +105,17 @@ class ProcessSandbox:
     @property
     def runtime_api(self) -> str:
         """host:port of the listener."""
-        host, port = self._listener.getsockname()
-        return f"{host}:{port}"
+        return _address(self._listener)
+
+    @property
+    def endpoint_listener(self) -> socket.socket:
+        """Another socket on the host's loopback."""
+        return self._endpoint_listener
+
+    @property
+    def endpoint(self) -> str:
+        """host:port of that."""
+        return _address(self._endpoint_listener)
 
     def path(self, inside: str) -> str:
         """Return the host's path that stands for ``inside``; what is not one of AWS's places is the host's own."""
@@ -244,6 +259,11 @@ def _listen() -> socket.socket:
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
     listener.setblocking(False)
     return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()
+    return f"{host}:{port}"
 
 
 def _point(place: Path, root: Path, tree: TreeName | None) -> None:

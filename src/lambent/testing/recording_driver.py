@@ -7,12 +7,15 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 
+from lambent.http.application import Application
 from lambent.model.errors import HostError
+from lambent.model.functions import FunctionVersion
 from lambent.model.ids import RequestId, SandboxId
 from lambent.model.invocations import InitRecord, InvocationRecord
 from lambent.sandbox.driver import Exit, Limits, Program, Refusal, Sandbox, SandboxSpec, Trees, Usage
@@ -168,7 +171,7 @@ class RecordingProgram:
 
 
 class RecordingSandbox:
-    """One sandbox: a listening socket and the calls it got."""
+    """One sandbox: two listening sockets and the calls it got."""
 
     def __init__(self, spec: SandboxSpec, script: Script, calls: list[tuple[object, ...]]) -> None:
         self.spec = spec
@@ -177,8 +180,9 @@ class RecordingSandbox:
         self.programs: list[Program] = []
         self._script = script
         self._calls = calls
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener, self._endpoint_listener = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
         self._listener.setblocking(False)
+        self._endpoint_listener.setblocking(False)
         self._running: RecordingProgram | None = None
 
     @property
@@ -195,6 +199,17 @@ class RecordingSandbox:
     def runtime_api(self) -> str:
         """host:port."""
         host, port = self._listener.getsockname()
+        return f"{host}:{port}"
+
+    @property
+    def endpoint_listener(self) -> socket.socket:
+        """On loopback, at a port of its own."""
+        return self._endpoint_listener
+
+    @property
+    def endpoint(self) -> str:
+        """host:port."""
+        host, port = self._endpoint_listener.getsockname()
         return f"{host}:{port}"
 
     def path(self, inside: str) -> str:
@@ -240,6 +255,7 @@ class RecordingSandbox:
         if self._running is not None:
             await self._running.kill()
         self._listener.close()
+        self._endpoint_listener.close()
 
 
 @dataclass
@@ -272,6 +288,27 @@ class RecordingDriver:
     def unsupported(self, spec: SandboxSpec) -> Sequence[Refusal]:
         """Return ``refusals``."""
         return self.refusals
+
+
+class FixedCredentials:
+    """A ``CredentialIssuer`` whose every session issues the same, and the endpoint that nobody calls with it."""
+
+    @contextmanager
+    def open_session(self, version: FunctionVersion) -> Iterator["FixedCredentials"]:
+        """Yield itself."""
+        yield self
+
+    def issue(self) -> tuple[str, str, str]:
+        """Return key, secret and token."""
+        return ("ASIAKEY", "secret", "token")
+
+    def find_credential(self, access_key: str) -> None:
+        """Know none."""
+
+    @staticmethod
+    def no_endpoint(credentials: object) -> Application:
+        """Return what is behind an AWS endpoint that is not called."""
+        return cast("Application", credentials)
 
 
 class RecordingLog:

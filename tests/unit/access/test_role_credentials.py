@@ -1,15 +1,15 @@
-"""Credentials of execution roles: fresh for each program, known while valid, bounded in number."""
+"""Credentials of execution roles: fresh for each program, known while its environment lives, and to it alone."""
 
 from dataclasses import replace
 
 import pytest
 
-from lambent.access import role_credentials
-from lambent.access.role_credentials import LIFETIME_S, RoleCredentials
+from lambent.access.role_credentials import RoleCredentials
 from lambent.model.functions import FunctionVersion, LogSettings
 from lambent.model.ids import Digest, Scope
 from lambent.testing.clock import FakeClock
 
+LIFETIME_S = 600.0
 VERSION = FunctionVersion(
     scope=Scope("000000000000", "us-east-1"),
     name="f",
@@ -27,39 +27,62 @@ VERSION = FunctionVersion(
 )
 
 
-def test_an_issued_key_is_a_session_of_the_role_named_for_the_function():
-    roles = RoleCredentials(FakeClock())
-    key, secret, token = roles.issue(VERSION)
-    found = roles.find_credential(key)
-    assert found is not None
-    assert (found.secret, found.session_token) == (secret, token)
-    assert found.arn == "arn:aws:sts::000000000000:assumed-role/worker/f"
-    assert key.startswith("ASIA")
-    assert len(key) == 20
+@pytest.fixture
+def clock():
+    return FakeClock()
 
 
-def test_two_programs_never_share_a_key():
-    roles = RoleCredentials(FakeClock())
-    assert len({roles.issue(VERSION)[0] for _ in range(100)}) == 100
+@pytest.fixture
+def roles(clock):
+    return RoleCredentials(clock, LIFETIME_S)
+
+
+def test_an_issued_key_is_a_session_of_the_role_named_for_the_function(roles):
+    with roles.open_session(VERSION) as session:
+        key, secret, token = session.issue()
+        found = roles.find_credential(key)
+        assert (found.secret, found.session_token) == (secret, token)
+        assert (found.arn, found.account_id) == ("arn:aws:sts::000000000000:assumed-role/worker/f", "000000000000")
+        assert key.startswith("ASIA")
+        assert len(key) == 20
+
+
+def test_a_role_of_another_account_gives_no_right_in_it(roles):
+    with roles.open_session(replace(VERSION, role="arn:aws:iam::999999999999:role/worker")) as session:
+        found = roles.find_credential(session.issue()[0])
+        assert (found.arn, found.account_id) == ("arn:aws:sts::000000000000:assumed-role/worker/f", "000000000000")
+
+
+def test_an_environment_knows_its_own_key_alone(roles):
+    with roles.open_session(VERSION) as one, roles.open_session(VERSION) as other:
+        keys = one.issue()[0], other.issue()[0]
+        assert [one.find_credential(key) is not None for key in keys] == [True, False]
+        assert [other.find_credential(key) is not None for key in keys] == [False, True]
+
+
+def test_two_programs_never_share_a_key_and_that_of_the_first_is_void(roles):
+    with roles.open_session(VERSION) as session:
+        keys = [session.issue()[0] for _ in range(100)]
+        assert len(set(keys)) == 100
+        assert [key for key in keys if session.find_credential(key)] == keys[-1:]
+        assert [key for key in keys if roles.find_credential(key)] == keys[-1:]
+
+
+def test_a_key_ends_with_its_environment(roles):
+    with roles.open_session(VERSION) as session:
+        key = session.issue()[0]
+    assert (session.find_credential(key), roles.find_credential(key)) == (None, None)
 
 
 @pytest.mark.anyio
-async def test_a_key_is_unknown_after_its_lifetime():
-    clock = FakeClock()
-    roles = RoleCredentials(clock)
-    key, _, _ = roles.issue(VERSION)
-    await clock.advance_s(LIFETIME_S - 1)
-    assert roles.find_credential(key) is not None
-    await clock.advance_s(1)
-    assert roles.find_credential(key) is None
+async def test_a_key_is_unknown_after_its_lifetime(clock, roles):
+    with roles.open_session(VERSION) as session:
+        key = session.issue()[0]
+        await clock.advance_s(LIFETIME_S - 1)
+        assert session.find_credential(key) is not None
+        await clock.advance_s(1)
+        assert (session.find_credential(key), roles.find_credential(key)) == (None, None)
 
 
-def test_the_oldest_key_is_forgotten_at_the_bound(monkeypatch):
-    monkeypatch.setattr(role_credentials, "REMEMBERED_LIMIT", 3)
-    roles = RoleCredentials(FakeClock())
-    keys = [roles.issue(replace(VERSION, name=f"f{number}"))[0] for number in range(4)]
-    assert [roles.find_credential(key) is not None for key in keys] == [False, True, True, True]
-
-
-def test_a_key_of_nobody_is_unknown():
-    assert RoleCredentials(FakeClock()).find_credential("ASIAXXXXXXXXXXXXXXXX") is None
+def test_a_key_of_nobody_is_unknown(roles):
+    assert roles.find_credential("ASIAXXXXXXXXXXXXXXXX") is None

@@ -20,7 +20,7 @@ from lambent.model.functions import FunctionVersion, LogSettings
 from lambent.model.ids import Digest, EnvironmentId, RequestId, Scope, TreeName
 from lambent.model.invocations import InvokeCall, Target
 from lambent.testing.clock import FakeClock
-from lambent.testing.recording_driver import RecordingDriver, RecordingLog
+from lambent.testing.recording_driver import FixedCredentials, RecordingDriver, RecordingLog
 
 SCOPE = Scope("111111111111", "us-east-1")
 WAIT_LIMIT_S = 10.0
@@ -76,11 +76,6 @@ class Code:
             self.uses -= 1
 
 
-class Issuer:
-    def issue(self, version):
-        return ("ASIAKEY", "secret", "token")
-
-
 async def echo(runtime):
     """Answer every event with itself."""
     while True:
@@ -121,7 +116,8 @@ def make_world(script=echo):
     tools = EnvironmentTools(
         driver=driver,
         servers=ApiServers(clock),
-        assigner=Assigner(OneRuntime(), code, Issuer(), Path("/nonexistent")),
+        endpoint=FixedCredentials.no_endpoint,
+        assigner=Assigner(OneRuntime(), code, FixedCredentials(), Path("/nonexistent")),
         open_log=open_log,
         clock=clock,
         deadlines=Deadlines(clock),

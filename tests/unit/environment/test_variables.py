@@ -28,6 +28,7 @@ def facts(**changes):
         "environment_id": EnvironmentId(HEX),
         "created_at": datetime(2026, 10, 8, 23, 59, tzinfo=UTC),
         "runtime_api": "169.254.100.1:9001",
+        "endpoint": "169.254.100.1:4566",
         "credentials": Credentials("<aws-access-key-id:1>", "<aws-secret-access-key:1>", "<aws-session-token:1>"),
         "runtime_environ": {},
     }
@@ -52,6 +53,7 @@ def test_variables_are_those_recorded_from_aws(kit, runtime):
         log=LogSettings(group="/aws/lambda/<function-name:1>"),
     )
     made = process_environment(version, facts(), same)
+    assert made.pop("AWS_ENDPOINT_URL") == "http://169.254.100.1:4566"  # on AWS, AWS is where SDKs look
     assert made.pop("AWS_LAMBDA_LOG_STREAM_NAME") == f"2026/10/08/[$LATEST]{HEX}"
     recorded.pop("AWS_LAMBDA_LOG_STREAM_NAME")
     for name in ("PATH", "LD_LIBRARY_PATH"):  # Ruby's start puts a part in front that is there already
@@ -68,6 +70,7 @@ def test_variables_are_those_recorded_from_aws(kit, runtime):
     [
         pytest.param("TZ", "function", id="unreserved-platform-value-gives-way"),
         pytest.param("PATH", "function", id="path-gives-way"),
+        pytest.param("AWS_ENDPOINT_URL", "function", id="endpoint-gives-way"),
         pytest.param("PYTHONPATH", "function", id="runtime-value-gives-way"),
         pytest.param("AWS_ACCESS_KEY_ID", "<aws-access-key-id:1>", id="credentials-stand"),
         pytest.param("AWS_REGION", "us-east-1", id="reserved-value-stands"),
@@ -100,11 +103,14 @@ def test_bytecode_is_found_outside_of_the_functions_tree(kit):
 
 def test_unisolated_sandbox_sees_its_own_places_but_the_functions_values_untouched(kit):
     version = replace(kit.VERSION, environment=(("MINE", "/var/task/data"),))
-    made = process_environment(version, facts(runtime_api="127.0.0.1:4000"), lambda path: f"/host{path}")
+    made = process_environment(
+        version, facts(runtime_api="127.0.0.1:4000", endpoint="127.0.0.1:4001"), lambda path: f"/host{path}"
+    )
     assert made["LAMBDA_TASK_ROOT"] == "/host/var/task"
     assert made["PATH"] == "/host/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/host/opt/bin"
     assert made["MINE"] == "/var/task/data"
     assert made["AWS_LAMBDA_RUNTIME_API"] == "127.0.0.1:4000"
+    assert made["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4001"
     assert made["AWS_LAMBDA_LOG_GROUP_NAME"] == "/aws/lambda/fn"
 
 

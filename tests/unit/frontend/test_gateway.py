@@ -187,6 +187,13 @@ async def test_health_and_readiness_are_told_outside_and_absent_inside(door, rec
             assert head_of(await it.raw(get.format(name).encode()))[0] == 404
 
 
+async def test_inside_nothing_but_a_missing_signature_is_told_to_who_has_not_signed(door, recorder):
+    async with door(inside=True) as it:
+        for line in ("GET /", "GET /nonsense", "POST /", "GET /2015-03-31/functions/f", "POST /2015-03-31/functions"):
+            status, headers, _ = head_of(await it.raw(f"{line} HTTP/1.1\r\nHost: a\r\n\r\n".encode()))
+            assert (status, headers["x-amzn-errortype"]) == (403, "missingauthenticationtokenexception")
+
+
 async def test_code_is_given_for_a_token_and_refused_without(door, recorder):
     data = bytes(range(256)) * 4000
     recorder.zips["token", "e=1"] = data

@@ -1,4 +1,4 @@
-"""Network namespaces made ahead of time: loopback up, AWS's link-local address on it, the Runtime API's listener."""
+"""Network namespaces made ahead of time: loopback up, AWS's link-local address on it, two listeners at it."""
 
 import fcntl
 import os
@@ -10,22 +10,26 @@ from lambent.sandbox.launcher.kernel import NEWNET, enter, namespace, unshare
 
 # Recorded from AWS: AWS_LAMBDA_RUNTIME_API is 169.254.100.1:9001.
 RUNTIME_API: Final = ("169.254.100.1", 9001)
+# The AWS endpoint: same address, so that whatever reaches one reaches the other; the port is ours to choose.
+ENDPOINT: Final = ("169.254.100.1", 4566)
 BACKLOG: Final = 128
 _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8914, 0x8916, 0x891C
 _UP_AND_RUNNING: Final = 0x41
 
 
 class Network:
-    """One namespace and the listening socket in it."""
+    """One namespace and the listening sockets in it: the Runtime API's and the AWS endpoint's."""
 
-    def __init__(self, descriptor: int, listener: socket.socket) -> None:
+    def __init__(self, descriptor: int, listener: socket.socket, endpoint_listener: socket.socket) -> None:
         self.descriptor = descriptor
         self.listener = listener
+        self.endpoint_listener = endpoint_listener
 
     def close(self) -> None:
         """Let go of it; the kernel removes it with its last process and socket."""
         os.close(self.descriptor)
         self.listener.close()
+        self.endpoint_listener.close()
 
 
 class Networks:
@@ -68,13 +72,17 @@ class Networks:
         unshare(NEWNET)
         try:
             _bring_loopback_up()
-            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(RUNTIME_API)
-            listener.listen(BACKLOG)
-            return Network(namespace("net"), listener)
+            return Network(namespace("net"), _listen(RUNTIME_API), _listen(ENDPOINT))
         finally:
             enter(self._home, NEWNET)
+
+
+def _listen(address: tuple[str, int]) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    listener.listen(BACKLOG)
+    return listener
 
 
 def _bring_loopback_up() -> None:

@@ -120,8 +120,10 @@ class Service:
         if self._stopping_mono_s:
             raise OSError("the launcher is stopping")
         self._sandboxes[sandbox] = made = Sandbox(self, self._host, sandbox, limits)
+        network = made.network
+        listeners = {"listener": network.listener.fileno(), "endpoint": network.endpoint_listener.fileno()}
         with made.open_controls() as controls:
-            sent = {"listener": made.network.listener.fileno(), **controls}
+            sent = {**listeners, **controls}
             answer({"kuid": made.kuid, "sent": list(sent)}, list(sent.values()))
 
     def op_start(self, answer: Answer, descriptors: list[int], *, sandbox: str, **fields: Any) -> None:
