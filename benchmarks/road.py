@@ -32,6 +32,7 @@ from lambent.environment.assignment import Assigner
 from lambent.environment.deadlines import Deadlines
 from lambent.environment.environment import EnvironmentTools
 from lambent.environment.environments import Environments
+from lambent.environment.freezing import Freezing
 from lambent.environment.placement import PoolLimits
 from lambent.frontend.answers import Answers
 from lambent.frontend.calls import Calls
@@ -209,6 +210,7 @@ async def open_road() -> AsyncIterator[Road]:
     writer = LogWriter(groups, events, clock)
     records = InvocationRecords(clock, (FunctionMetrics(PlatformMetrics()), Billing()))
     anything: Any = sandboxes
+    deadlines = Deadlines(clock)
     tools = EnvironmentTools(
         driver=anything,
         servers=anything,
@@ -216,7 +218,8 @@ async def open_road() -> AsyncIterator[Road]:
         assigner=Assigner(_Runtimes(), _Code(), FixedCredentials(), Path("/nonexistent")),
         open_log=lambda version, environment_id, at: StreamEnvironmentLog(writer, version, environment_id, at),
         clock=clock,
-        deadlines=Deadlines(clock),
+        deadlines=deadlines,
+        freezing=Freezing(clock, deadlines),
         record=records.record_invocation,
     )
     credential = Credential(

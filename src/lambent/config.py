@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     memory_budget_mib: Annotated[int, msgspec.Meta(ge=0)] = 0  # 0: three quarters of this host's memory
     idle_s: Seconds = 600.0
     max_age_s: Seconds = 7200.0
+    freeze_grace_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 10  # idle for so long is frozen; 0: never
     log_limit_mib: Count = 1024  # the bytes that all log streams together may take
     log_format: Literal["auto", "json", "text"] = "auto"
     drain_s: Seconds = 10.0

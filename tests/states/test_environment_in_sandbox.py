@@ -16,6 +16,7 @@ from lambent.environment.assignment import Assigner
 from lambent.environment.deadlines import Deadlines
 from lambent.environment.environment import EnvironmentTools
 from lambent.environment.environments import Environments
+from lambent.environment.freezing import Freezing
 from lambent.environment.placement import PoolLimits
 from lambent.model.functions import FunctionVersion, LogSettings
 from lambent.model.ids import Digest, RequestId, SandboxId, Scope, TreeName
@@ -134,6 +135,7 @@ async def host(request):
                 logs.append(RecordingLog())
                 return logs[-1]
 
+            deadlines = Deadlines(clock)
             tools = EnvironmentTools(
                 driver=BubblewrapDriver(client),
                 servers=ApiServers(clock),
@@ -141,7 +143,8 @@ async def host(request):
                 assigner=Assigner(Custom(), Code(), FixedCredentials(), roots.code),
                 open_log=open_log,
                 clock=clock,
-                deadlines=Deadlines(clock),
+                deadlines=deadlines,
+                freezing=Freezing(clock, deadlines),
                 record=lambda record: None,
             )
             async with Environments(tools, PoolLimits()) as pool:

@@ -18,6 +18,7 @@ from lambent.environment.assignment import Assigner
 from lambent.environment.deadlines import Deadlines
 from lambent.environment.environment import EnvironmentTools
 from lambent.environment.environments import Environments
+from lambent.environment.freezing import Freezing
 from lambent.environment.placement import PoolLimits
 from lambent.invoke.access import OwnAccountOnly
 from lambent.invoke.concurrency import Concurrency
@@ -150,6 +151,7 @@ async def host(runtimes):
                 logs.append(RecordingLog())
                 return logs[-1]
 
+            deadlines = Deadlines(clock)
             tools = EnvironmentTools(
                 driver=BubblewrapDriver(client),
                 servers=ApiServers(clock),
@@ -157,7 +159,8 @@ async def host(runtimes):
                 assigner=Assigner(runtimes, Code(), FixedCredentials(), roots.code),
                 open_log=open_log,
                 clock=clock,
-                deadlines=Deadlines(clock),
+                deadlines=deadlines,
+                freezing=Freezing(clock, deadlines),
                 record=lambda record: None,
             )
             async with Environments(tools, PoolLimits()) as pool:

@@ -30,6 +30,7 @@ from lambent.environment.assignment import Assigner
 from lambent.environment.deadlines import Deadlines
 from lambent.environment.environment import EnvironmentTools
 from lambent.environment.environments import Environments
+from lambent.environment.freezing import Freezing
 from lambent.environment.placement import PoolLimits
 from lambent.frontend.answers import Answers
 from lambent.frontend.calls import Calls
@@ -126,6 +127,7 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
     sinks: Sequence[RecordSink] = (FunctionMetrics(PlatformMetrics()), Billing())
     records = InvocationRecords(clock, sinks)
     runtimes = build_runtimes(settings, lambda text: log.info("preparing_runtime", step=text))
+    deadlines = Deadlines(clock)
     tools = EnvironmentTools(
         driver=ground.driver,
         servers=ApiServers(clock),
@@ -133,7 +135,8 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
         assigner=Assigner(runtimes, ground.artifacts, ground.roles, Places.of(settings).code_root),
         open_log=lambda version, environment_id, at: StreamEnvironmentLog(logs.writer, version, environment_id, at),
         clock=clock,
-        deadlines=Deadlines(clock),
+        deadlines=deadlines,
+        freezing=Freezing(clock, deadlines, settings.freeze_grace_ms / 1000),
         record=records.record_invocation,
     )
     environments = Environments(tools, pool_limits(settings))

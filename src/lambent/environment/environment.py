@@ -17,6 +17,7 @@ from lambent.environment import faults
 from lambent.environment.api_server import ENDPOINT_LIMITS, ApiServers
 from lambent.environment.assignment import Assigner, Assignment, CredentialSession
 from lambent.environment.deadlines import Deadlines
+from lambent.environment.freezing import Freezing, Repose
 from lambent.environment.invocation_run import Done, InvocationRun
 from lambent.environment.limits import decide_limits
 from lambent.environment.output import ProgramOutput
@@ -58,6 +59,7 @@ class EnvironmentTools:
     open_log: LogOpener
     clock: Clock
     deadlines: Deadlines
+    freezing: Freezing
     record: Callable[[InvocationRecord], None]
 
 
@@ -75,6 +77,7 @@ class ExecutionEnvironment:
         self._log = tools.open_log(version, environment_id, self.created_at)
         self._api = RuntimeApi(self)
         self._timer = tools.deadlines.timer(self._time_is_up)
+        self._repose = Repose(tools.freezing)
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wake: asyncio.Future[None] | None = None
         self._run: InvocationRun | None = None
@@ -105,6 +108,11 @@ class ExecutionEnvironment:
         return (
             self._run is None and not self._is_retiring and (self.phase is Phase.IDLE or self.phase is Phase.RESETTING)
         )
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether its processes stand until the next call."""
+        return self._repose.is_frozen
 
     def when_settled(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once the invocation in it is over, in its log too. There must be one in it."""
@@ -161,7 +169,10 @@ class ExecutionEnvironment:
                 assignment = await stack.enter_async_context(
                     self._tools.assigner.open_assignment(self.version, self.environment_id, self.created_at)
                 )
-                sandbox = await stack.enter_async_context(self._tools.driver.open_sandbox(self._spec()))
+                spec = self._spec()
+                sandbox = await stack.enter_async_context(self._tools.driver.open_sandbox(spec))
+                if not _is_unsupported("freeze", self._tools.driver, spec):
+                    self._repose.use(sandbox)
                 await stack.enter_async_context(self._tools.servers.open_server(self._api, sandbox.listener))
                 await stack.enter_async_context(self._open_endpoint(assignment, sandbox))
                 stack.push_async_callback(self._end_program)
@@ -370,7 +381,7 @@ class ExecutionEnvironment:
         version = self.version
         limits = replace(self._usable_limits, cpu_share=INIT_VCPUS)
         spec = SandboxSpec(sandbox_id=SandboxId(f"env-{self.environment_id}"), limits=limits, egress=version.egress)
-        if any(refusal.setting == "cpu_share" for refusal in self._tools.driver.unsupported(spec)):
+        if _is_unsupported("cpu_share", self._tools.driver, spec):
             return replace(spec, limits=self._usable_limits)
         self._usable_limits = replace(limits, cpu_share=version.memory_mib / MIB_PER_VCPU)
         return spec
@@ -453,7 +464,11 @@ class ExecutionEnvironment:
         await self._wake
 
     def _move(self, event: Event) -> None:
-        self.phase = next_phase(self.phase, event)
+        before, self.phase = self.phase, next_phase(self.phase, event)
+        if self.phase is Phase.IDLE:
+            self._repose.begin()
+        elif before is Phase.IDLE:
+            self._repose.end()
 
     def _settle(self) -> None:
         self._run = None
@@ -468,3 +483,7 @@ class ExecutionEnvironment:
         if self._run is not None:
             self._run.fail(error)
             self._settle()
+
+
+def _is_unsupported(setting: str, driver: SandboxDriver, spec: SandboxSpec) -> bool:
+    return any(refusal.setting == setting for refusal in driver.unsupported(spec))

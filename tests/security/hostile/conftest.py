@@ -46,11 +46,12 @@ def servers():
     with contextlib.ExitStack() as stack:
         started = {}
 
-        def start(kind, *weaken):
-            if (kind, weaken) not in started:
-                server = stack.enter_context(LambentProcess(user=user_id(kind), weaken=weaken))
-                started[kind, weaken] = Live(server)
-            return started[kind, weaken]
+        def start(kind, *weaken, **settings):
+            key = (kind, weaken, *settings.items())
+            if key not in started:
+                server = stack.enter_context(LambentProcess(user=user_id(kind), weaken=weaken, settings=settings))
+                started[key] = Live(server)
+            return started[key]
 
         yield start
 

@@ -15,6 +15,7 @@ from lambent.environment.assignment import Assigner
 from lambent.environment.deadlines import Deadlines
 from lambent.environment.environment import EnvironmentTools, ExecutionEnvironment
 from lambent.environment.environments import Environments
+from lambent.environment.freezing import DEFAULT_GRACE_S, Freezing
 from lambent.environment.placement import PoolLimits
 from lambent.model.functions import FunctionVersion, LogSettings
 from lambent.model.ids import Digest, EnvironmentId, RequestId, Scope, TreeName
@@ -105,7 +106,7 @@ def make_call(payload=b"{}", **changes):
     return InvokeCall(request_id=request_id, target=Target(SCOPE, "fn"), payload=payload, **changes)
 
 
-def make_world(script=echo):
+def make_world(script=echo, *, grace_s=DEFAULT_GRACE_S):
     clock, logs, records, code = FakeClock(), [], [], Code()
     driver = RecordingDriver(script)
 
@@ -113,6 +114,7 @@ def make_world(script=echo):
         logs.append(RecordingLog())
         return logs[-1]
 
+    deadlines = Deadlines(clock)
     tools = EnvironmentTools(
         driver=driver,
         servers=ApiServers(clock),
@@ -120,7 +122,8 @@ def make_world(script=echo):
         assigner=Assigner(OneRuntime(), code, FixedCredentials(), Path("/nonexistent")),
         open_log=open_log,
         clock=clock,
-        deadlines=Deadlines(clock),
+        deadlines=deadlines,
+        freezing=Freezing(clock, deadlines, grace_s),
         record=records.append,
     )
     return World(clock, driver, tools, logs, records, code)
