@@ -10,9 +10,7 @@ from lambent.config import Credential as ConfiguredCredential
 from lambent.frontend.seams import CodeDownload
 from lambent.http.application import Application
 from lambent.model.documents import FUNCTION_SPECS, parse_function_spec
-from lambent.model.errors import NotImplementedYet
 from lambent.model.ids import Digest, Scope
-from lambent.model.invocations import InvokeCall
 from lambent.store.contract import Documents
 
 
@@ -79,8 +77,3 @@ class CodeLocations:
             if page.next is None:
                 return None
             after = page.next
-
-
-async def refuse_events(call: InvokeCall) -> None:
-    """Refuse an asynchronous invocation: there is no durable queue to promise it to yet."""
-    raise NotImplementedYet("Invoke with InvocationType Event")

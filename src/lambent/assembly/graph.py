@@ -17,10 +17,12 @@ from lambent.access.signed_url import CodeUrls
 from lambent.access.sigv4 import SignatureVerifier
 from lambent.artifacts.code import Artifacts
 from lambent.assembly.clock import SystemClock
-from lambent.assembly.doors import CodeLocations, EndpointInside, KnownCredentials, refuse_events
+from lambent.assembly.doors import CodeLocations, EndpointInside, KnownCredentials
+from lambent.assembly.events import DataPlane, build_async_invocation
 from lambent.assembly.loops import Loops
 from lambent.assembly.places import Places
 from lambent.assembly.processes import build_runtimes
+from lambent.async_invoke.invocation import AsyncInvocation
 from lambent.config import Settings
 from lambent.control.commands import LambdaCommands
 from lambent.control.quotas import TIMEOUT_LIMIT_S, AccountQuotas
@@ -36,7 +38,7 @@ from lambent.frontend.answers import Answers
 from lambent.frontend.calls import Calls
 from lambent.frontend.gateway import Gateway
 from lambent.frontend.invoke import InvokeDoor
-from lambent.frontend.seams import DecideOrigin, Service, Services, Verify
+from lambent.frontend.seams import AcceptEvent, DecideOrigin, Service, Services, Verify
 from lambent.invoke.access import OwnAccountOnly
 from lambent.invoke.concurrency import Concurrency
 from lambent.invoke.functions import FunctionView
@@ -44,6 +46,7 @@ from lambent.invoke.invoker import Invoker
 from lambent.invoke.records import InvocationRecords, RecordSink
 from lambent.model.documents import FunctionSpec
 from lambent.neighbours.catalogue import build_catalogue
+from lambent.neighbours.clients import NeighbourClients
 from lambent.neighbours.s3 import ObjectFetcher
 from lambent.observe.billing import Billing
 from lambent.observe.log_events import StoredEvents
@@ -89,23 +92,20 @@ class Logs:
     writer: LogWriter
 
 
-@dataclass(frozen=True, slots=True)
-class DataPlane:
-    """The road of an invocation, and the view of functions that it reads."""
-
-    view: FunctionView
-    invoker: Invoker
-
-
 async def build_gateway(ground: Ground) -> Gateway:
     """Return the door of the endpoint, with everything behind it started."""
     logs = start_logs(ground)
     inside = EndpointInside()
     plane = await start_data_plane(ground, logs, inside)
     locations = CodeLocations(CodeUrls(ground.key, ground.clock), ground.store.documents, ground.artifacts)
-    services = build_services(ground, plane, logs, locations)
-    doors = Doors(ground, plane, services, locations)
+    neighbours = NeighbourClients(build_catalogue(ground.settings.endpoints))
+    ground.stack.callback(neighbours.close)
+    events = build_async_invocation(ground.settings, ground.store, plane, neighbours, ground.clock)
+    services = build_services(ground, plane, logs, locations=locations, neighbours=neighbours, events=events)
+    doors = Doors(ground, plane, services, locations, events.acceptance.accept)
     inside.connect(doors.build_inside)
+    # Queued events may start environments, which need the door inside; and it ends before the environments do.
+    await ground.stack.enter_async_context(events.running(ground.settings.drain_s))
     return doors.build()
 
 
@@ -124,7 +124,8 @@ def start_logs(ground: Ground) -> Logs:
 async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -> DataPlane:
     """Return the road of an invocation, with its view loaded and functions being reconciled."""
     settings, store, clock, loops = ground.settings, ground.store, ground.clock, ground.loops
-    sinks: Sequence[RecordSink] = (FunctionMetrics(PlatformMetrics()), Billing())
+    metrics = FunctionMetrics(PlatformMetrics())
+    sinks: Sequence[RecordSink] = (metrics, Billing())
     records = InvocationRecords(clock, sinks)
     runtimes = build_runtimes(settings, lambda text: log.info("preparing_runtime", step=text))
     deadlines = Deadlines(clock)
@@ -154,18 +155,24 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
     loops.start("function reconciler", reconciler.run())
     loops.start("package collection", PackageCollector(store.documents, ground.artifacts, clock).run())
     concurrency = Concurrency(settings.concurrency_limit)
-    return DataPlane(view, Invoker(OwnAccountOnly(), view, concurrency, environments, clock))
+    return DataPlane(view, Invoker(OwnAccountOnly(), view, concurrency, environments, clock), metrics)
 
 
-def build_services(ground: Ground, plane: DataPlane, logs: Logs, locations: CodeLocations) -> Services:
+def build_services(
+    ground: Ground,
+    plane: DataPlane,
+    logs: Logs,
+    *,
+    locations: CodeLocations,
+    neighbours: NeighbourClients,
+    events: AsyncInvocation,
+) -> Services:
     """Return the services behind the door, with the commands that are built."""
-    fetcher = ObjectFetcher(build_catalogue(ground.settings.endpoints))
-    ground.stack.callback(fetcher.close)
     commands = LambdaCommands(
         documents=ground.store.documents,
         applied=plane.view.applied,
         packages=ground.artifacts,
-        objects=fetcher,
+        objects=ObjectFetcher(neighbours),
         sealer=Sealer(ground.key),
         runtimes=RuntimeCatalogue.load(),
         sign_location=locations.sign,
@@ -175,7 +182,7 @@ def build_services(ground: Ground, plane: DataPlane, logs: Logs, locations: Code
     )
     logs_api = LogsApi(logs.groups, logs.events, ground.clock, logs.writer.flush)
     return {
-        "lambda": Service(ServiceCodec.load("lambda"), commands.commands()),
+        "lambda": Service(ServiceCodec.load("lambda"), {**commands.commands(), **events.commands()}),
         "logs": Service(ServiceCodec.load("logs"), logs_api.commands),
     }
 
@@ -183,7 +190,15 @@ def build_services(ground: Ground, plane: DataPlane, logs: Logs, locations: Code
 class Doors:
     """Builds gateways to the same services: one for the port, one for each environment."""
 
-    def __init__(self, ground: Ground, plane: DataPlane, services: Services, locations: CodeLocations) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        plane: DataPlane,
+        services: Services,
+        locations: CodeLocations,
+        accept_event: AcceptEvent,
+    ) -> None:
+        self._accept_event = accept_event
         self._settings, self._roles, self._clock = ground.settings, ground.roles, ground.clock
         self._invoker, self._services, self._locations = plane.invoker, services, locations
         self._answers, self._calls = Answers(ground.clock), Calls()
@@ -209,7 +224,7 @@ class Doors:
             verify=verify,
             clock=self._clock,
             answers=self._answers,
-            accept_event=refuse_events,
+            accept_event=self._accept_event,
         )
         return Gateway(
             self._services,

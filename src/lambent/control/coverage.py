@@ -8,7 +8,7 @@ import botocore.session
 
 from lambent.control.built import covered_operations, find_coverage
 
-_BUILT_ELSEWHERE: Final = ("Invoke",)  # its members are the business of the door of Invoke
+_BUILT_ELSEWHERE: Final = ("Invoke", "InvokeAsync")  # their members are the business of those who run them
 _HEAD: Final = """# What the Lambda API takes
 
 Written by `python -m lambent.control.coverage`; a test compares. A member *at AWS's default only* is accepted as AWS

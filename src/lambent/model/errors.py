@@ -131,11 +131,14 @@ class Refused(HostError):
 
 
 class NeighbourRefusal(LambentError):
-    """Another AWS service refused what we asked of it for a caller: its own code and message, for our answer."""
+    """Another AWS service refused what we asked of it: its own code and message, for our answer.
 
-    def __init__(self, code: str, message: str) -> None:
+    ``is_passing``: the same request may do better later: no answer, a throttle, a failure of the service's own.
+    """
+
+    def __init__(self, code: str, message: str, *, is_passing: bool = False) -> None:
         super().__init__(f"{code}: {message}")
-        self.code, self.message = code, message
+        self.code, self.message, self.is_passing = code, message, is_passing
 
 
 class TransitionError(LambentError):

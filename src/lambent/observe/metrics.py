@@ -167,6 +167,12 @@ class FunctionMetrics:
         self._measure("Throttles", Statistic(1, 1, 1, 1), scope, function_name, qualifier, _minute(at))
         self._platform.count("lambent_function_throttles_total", _function_labels(scope, function_name))
 
+    def record_value(
+        self, metric: str, value: float, *, scope: Scope, function_name: str, qualifier: str | None, at: datetime
+    ) -> None:
+        """Note one measurement of a metric by AWS's name: AsyncEventAge (ms), AsyncEventsDropped (count) …"""
+        self._measure(metric, Statistic(1, value, value, value), scope, function_name, qualifier, _minute(at))
+
     def record_concurrency(self, scope: Scope, function_name: str | None, running: int, at: datetime) -> None:
         """Note how many invocations run at this moment: of one function, or (None) of the account in its region."""
         one = Statistic(1, running, running, running)

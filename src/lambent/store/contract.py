@@ -251,6 +251,18 @@ class Queue(Protocol):
         """Return the counts of a queue. An item that waits for its group counts as visible."""
         ...
 
+    async def names(self, prefix: str) -> list[str]:
+        """Return the names of the queues below ``prefix`` that hold an item, in byte order."""
+        ...
+
+    async def hasten(self, queue: str) -> int:
+        """Make every item that is delayed, and in nobody's hand, visible now; return how many."""
+        ...
+
+    async def purge(self, queue: str) -> int:
+        """Remove every item, also those in somebody's hand, whose receipts die; return how many."""
+        ...
+
 
 # --- leases -------------------------------------------------------------------------------------------------------
 

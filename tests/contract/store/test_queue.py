@@ -395,3 +395,41 @@ async def test_delays_and_batches_beyond_the_limits_are_refused_with_nothing_cha
     assert (await queue.depth("q")).visible == 0
     await queue.enqueue("q", QueueMessage(b"1", delay_s=week_s))
     assert (await queue.depth("q")).delayed == 1
+
+
+# names, hasten, purge
+
+
+async def test_the_names_of_queues_that_hold_something_are_found_by_prefix_in_order(place):
+    for name in ("a/2", "a/1", "ab", "b", "a/3"):
+        await place.first.queue.enqueue(name, QueueMessage(b"1"), QueueMessage(b"2", delay_s=60))
+    await place.first.queue.ack(*await take(place.first.queue, "a/3"))
+    assert await place.second.queue.names("a/") == ["a/1", "a/2", "a/3"]
+    assert await place.second.queue.purge("a/3") == 1
+    assert await place.second.queue.names("a/") == ["a/1", "a/2"]
+    assert await place.first.queue.names("") == ["a/1", "a/2", "ab", "b"]
+    assert await place.first.queue.names("c") == []
+
+
+async def test_hastened_items_are_visible_at_once_and_those_in_hand_stay_there(place, begun):
+    queue = place.first.queue
+    await queue.enqueue("q", QueueMessage(b"1"))
+    held = await take(queue)
+    await queue.enqueue("q", QueueMessage(b"2", delay_s=60), QueueMessage(b"3", delay_s=600))
+    waiting = await begun(take(queue, wait_s=60))
+    assert await queue.hasten("q") == 2
+    assert sorted(bodies(await waiting)) == [b"2", b"3"]
+    await queue.ack(*held)
+    assert await queue.hasten("other") == 0
+
+
+async def test_a_purged_queue_is_empty_and_receipts_of_it_are_dead(place):
+    queue = place.first.queue
+    await queue.enqueue("q", QueueMessage(b"1"), QueueMessage(b"x" * 100_000), QueueMessage(b"2", delay_s=60))
+    held = await take(queue, limit=1)
+    assert await queue.purge("q") == 3
+    with pytest.raises(NotOwner):
+        await queue.ack(*held)
+    assert (await queue.depth("q")).oldest_age_s == 0
+    await queue.enqueue("q", QueueMessage(b"3"))
+    assert bodies(await take(queue)) == [b"3"]

@@ -11,6 +11,7 @@ import pytest
 from lambent.model.errors import NeighbourRefusal
 from lambent.model.ids import Scope
 from lambent.neighbours.catalogue import build_catalogue
+from lambent.neighbours.clients import NeighbourClients
 from lambent.neighbours.s3 import PIECE_BYTES, ObjectFetcher
 
 pytestmark = pytest.mark.anyio
@@ -82,8 +83,8 @@ def open_fetcher():
     opened = []
 
     def open_fetcher(url, **bounds):
-        opened.append(ObjectFetcher(build_catalogue({"s3": url}), **bounds))
-        return opened[-1]
+        opened.append(NeighbourClients(build_catalogue({"s3": url})))
+        return ObjectFetcher(opened[-1], **bounds)
 
     yield open_fetcher
     for each in opened:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from lambent.store.contract import Delivery, Depth
-from lambent.store.limits import REMEMBERED_S, NewItem
+from lambent.store.limits import REMEMBERED_S, NewItem, after_prefix
 from lambent.store.sqlite.schema import BLOCKED, INLINE_LIMIT_BYTES
 from lambent.store.sqlite.writer import PARKED, Transaction
 
@@ -119,6 +119,32 @@ def depth(db: Any, queue: str, now_us: int) -> Depth:
     visible, in_flight, count = int(row[0]), int(row[1]), int(row[2])
     age_s = 0.0 if row[3] is None else max(0.0, (now_us - row[3]) / 1_000_000)
     return Depth(visible=visible, in_flight=in_flight, delayed=count - visible - in_flight, oldest_age_s=age_s)
+
+
+def names(db: Any, prefix: str) -> list[str]:
+    """Return the names of queues that hold an item; jumps from queue to queue, whatever they hold."""
+    found: list[str] = []
+    bound, after = after_prefix(prefix), prefix
+    query = "SELECT min(q) FROM item WHERE q >= ?"
+    while (name := db.execute(query, (after,)).fetchone()[0]) is not None and (bound is None or name < bound):
+        found.append(name)
+        query, after = "SELECT min(q) FROM item WHERE q > ?", name
+    return found
+
+
+def hasten(tx: Transaction, queue: str) -> int:
+    """Make delayed items visible; an odd receipt is a delivery that may be live."""
+    tx.queues.add(queue)
+    return tx.db.execute(
+        "UPDATE item SET vis = ? WHERE q = ? AND vis > ? AND vis < ? AND rcpt & 1 = 0",
+        (tx.now_us, queue, tx.now_us, BLOCKED),
+    ).rowcount
+
+
+def purge(tx: Transaction, queue: str) -> int:
+    """Remove all items of a queue."""
+    tx.db.execute("DELETE FROM item_body WHERE n IN (SELECT n FROM item WHERE q = ?)", (queue,))
+    return tx.db.execute("DELETE FROM item WHERE q = ?", (queue,)).rowcount
 
 
 def _is_known(tx: Transaction, queue: str, item_id: str) -> bool:

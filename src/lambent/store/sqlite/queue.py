@@ -6,7 +6,7 @@ from functools import partial
 
 from lambent.model.clock import Clock
 from lambent.store.contract import Delivery, Depth, NotOwner, QueueMessage
-from lambent.store.limits import check_body, check_key, delay_us, now_us, prepare_messages
+from lambent.store.limits import check_body, check_key, check_prefix, delay_us, now_us, prepare_messages
 from lambent.store.sqlite import deliveries as operations
 from lambent.store.sqlite.alarms import Alarms
 from lambent.store.sqlite.reader import Readers
@@ -88,6 +88,23 @@ class SqliteQueue:
         """Return the counts of a queue."""
         check_key(queue)
         return await self._readers.run(lambda db: operations.depth(db, queue, now_us(self._clock)))
+
+    async def names(self, prefix: str) -> list[str]:
+        """Return the names of the queues below ``prefix`` that hold an item."""
+        check_prefix(prefix)
+        return await self._readers.run(lambda db: operations.names(db, prefix))
+
+    async def hasten(self, queue: str) -> int:
+        """Make every item that is delayed visible now."""
+        check_key(queue)
+        hastened: int = await self._writer.run(lambda tx: operations.hasten(tx, queue), is_whole=True)
+        return hastened
+
+    async def purge(self, queue: str) -> int:
+        """Remove every item."""
+        check_key(queue)
+        purged: int = await self._writer.run(lambda tx: operations.purge(tx, queue), is_whole=True)
+        return purged
 
     def wake_at(self, due: Mapping[str, int]) -> None:
         """Remember when the next item of each of these queues, which have parked receivers, is due."""

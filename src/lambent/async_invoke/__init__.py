@@ -1,0 +1,1 @@
+"""Asynchronous invocation: the durable queue, retries, age, and where events end. It runs nothing: ``invoke`` does."""
