@@ -17,7 +17,6 @@ from lambent.store.contract import Delivery, NotOwner, Queue, StoreError
 HELD_S: Final = 60.0
 PARKED_S: Final = 600.0  # a queue that was empty for so long is forgotten until something is put into it
 CLAIM_LIMIT: Final = 16
-GROWTH_S: Final = 1.0
 STORE_RETRY_S: Final = 1.0
 DEFECT_RETRY_S: Final = 60.0
 _OVERLOAD_STEPS: Final = 6  # a queue whose items are refused rests for 1, 2, 4 … 64 s
@@ -259,17 +258,15 @@ class _Feeder:
             self._refusals += 1
 
     def _measure(self) -> None:
-        """There is a backlog: see once a second whether more at once would help."""
+        """There is a backlog: see now and then whether more at once would help."""
         elapsed_s = self._clock.mono_s() - self._measured_mono_s
-        if elapsed_s < GROWTH_S:
-            return
-        rate = self._completed / elapsed_s
-        self._window = decide_window(
+        window = decide_window(
             self._consumer.limits,
             window=self._window,
             completed=self._completed,
-            rate=rate,
+            elapsed_s=elapsed_s,
             best_rate=self._best_rate,
         )
-        self._best_rate = max(self._best_rate, rate)
-        self._measured_mono_s, self._completed = self._clock.mono_s(), 0
+        if window is not None:
+            self._window, self._best_rate = window, max(self._best_rate, self._completed / elapsed_s)
+            self._measured_mono_s, self._completed = self._clock.mono_s(), 0

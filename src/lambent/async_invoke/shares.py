@@ -1,6 +1,10 @@
 """How much of what waits is in hand at once: fair between queues, and no more than helps. Pure functions."""
 
 from dataclasses import dataclass
+from typing import Final
+
+_LOOK_S: Final = 1.0
+_LOOK_AT_SLOW_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +26,19 @@ def decide_room(limits: ShareLimits, *, in_hand: int, total_in_hand: int, active
     return max(shared, min(limits.own, window) - in_hand, 0)
 
 
-def decide_window(limits: ShareLimits, *, window: int, completed: int, rate: float, best_rate: float) -> int:
-    """Return how many items of a queue with a backlog may be in hand, after a second in which ``completed`` ended.
+def decide_window(
+    limits: ShareLimits, *, window: int, completed: int, elapsed_s: float, best_rate: float
+) -> int | None:
+    """Return how many items of a queue with a backlog may be in hand from now, None where it is too early to say.
 
-    Slow functions get more at once every second; quick ones only as long as more at once is also more a second.
+    ``completed`` have ended in the ``elapsed_s`` since it was said last. Quick functions get more at once as long as
+    that is also more a second; slow ones get more anyway, but not before those just begun can have found their
+    environments.
     """
-    is_slow = completed < window
-    return min(window * 2, limits.total) if is_slow or rate > best_rate * 1.25 else window
+    if elapsed_s < (_LOOK_S if completed >= window else _LOOK_AT_SLOW_S):
+        return None
+    helps = completed < window or completed / elapsed_s > best_rate * 1.2
+    return min(window + max(window // 2, 1), limits.total) if helps else window
 
 
 def decide_window_after_overload(window: int) -> int:

@@ -12,7 +12,7 @@ from lambent.model.errors import HostError
 KEY = bytes(range(32))
 
 
-@pytest.mark.parametrize("clear", [b"", b"x", b"\x00" * 5000])
+@pytest.mark.parametrize("clear", [b"", b"eight by", b"\x00" * 5000])
 def test_what_is_sealed_opens_in_its_context(clear):
     sealer = Sealer(KEY)
     sealed = sealer.seal(clear, "spec/function/f")

@@ -1,5 +1,6 @@
 """Who may take how much."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,11 +38,22 @@ def test_a_window_bounds_a_queue_whatever_is_free():
     assert room(window=1, active=2, total_in_hand=100) == 1
 
 
-def test_slow_functions_get_more_at_once_and_quick_ones_only_if_it_helps():
-    assert decide_window(LIMITS, window=8, completed=3, rate=3, best_rate=10) == 16
-    assert decide_window(LIMITS, window=8, completed=900, rate=900, best_rate=880) == 8
-    assert decide_window(LIMITS, window=8, completed=900, rate=900, best_rate=450) == 16
-    assert decide_window(LIMITS, window=64, completed=3, rate=3, best_rate=0) == 100
+@pytest.mark.parametrize(
+    ("window", "completed", "elapsed_s", "best_rate", "expected"),
+    [
+        pytest.param(8, 3, 2.9, 10, None, id="too early to say of a slow one"),
+        pytest.param(8, 3, 3, 10, 12, id="a slow one gets more"),
+        pytest.param(90, 3, 3, 0, 100, id="up to the bound"),
+        pytest.param(8, 900, 0.9, 0, None, id="too early to say of a quick one"),
+        pytest.param(8, 900, 1, 0, 12, id="a quick one gets more"),
+        pytest.param(12, 1100, 1, 900, 18, id="as long as it helps"),
+        pytest.param(18, 1150, 1, 1100, 18, id="and no more"),
+        pytest.param(1, 1, 1, 0, 2, id="from one to two"),
+    ],
+)
+def test_a_backlog_gets_more_at_once_where_that_helps(window, completed, elapsed_s, best_rate, expected):
+    wanted = decide_window(LIMITS, window=window, completed=completed, elapsed_s=elapsed_s, best_rate=best_rate)
+    assert wanted == expected
 
 
 def test_a_throttle_halves_the_window_down_to_one():
