@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     log_limit_mib: Count = 1024  # the bytes that all log streams together may take
     log_format: Literal["auto", "json", "text"] = "auto"
     drain_s: Seconds = 10.0
+    hang_s: Seconds = 30.0  # a server that is silent for so long is started again; 0: never
     server_user: str = "lambent"  # only as root: whom the server runs as
 
 

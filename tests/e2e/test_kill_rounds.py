@@ -9,6 +9,7 @@ import statistics
 import sys
 import time
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -114,8 +115,9 @@ class Rounds:
     def start_again(self) -> None:
         """Everything died with the supervisor, by itself; start another."""
         give_up_at = time.monotonic() + 10
-        while self.left.living():
-            assert time.monotonic() < give_up_at, "something outlives the supervisor"
+        while living := self.left.living():
+            found = [Path(f"/proc/{pid}/status").read_text() for pid in living if time.monotonic() > give_up_at]
+            assert not found, f"something outlives the supervisor: {found}"
             time.sleep(0.005)
         self.server.kill()
         self.server.start()

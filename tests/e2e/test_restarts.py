@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from lambent.testing.process import LambentProcess
@@ -61,6 +63,32 @@ def test_a_killed_server_or_launcher_is_replaced_and_goes_on(state_dir):
             left.look(server)
         assert (server.run_dir / "lambent.log").read_text().count("server_ready") >= 2
     assert left.all() == {}
+
+
+def test_at_sigterm_what_runs_ends_well_and_what_comes_is_refused_in_words(state_dir):
+    with LambentProcess(state_dir, settings={"drain_s": 20}) as server, ThreadPoolExecutor(1) as threads:
+        client, logs = aws.client("lambda", server.endpoint), aws.client("logs", server.endpoint)
+        source = "import time\ndef handler(e, c):\n    print('begun')\n    time.sleep(2)\n    return 'ended well'\n"
+        name = aws.create(client, source, Timeout=20)
+        running = threads.submit(aws.invoke, client, name)
+        while not _said(logs, name):
+            assert not running.done()
+        os.kill(server.pid, signal.SIGTERM)
+        with pytest.raises(ClientError, match="This server is stopping and takes no new requests"):
+            _call_while(lambda: not running.done(), client.list_functions)
+        assert running.result().payload == "ended well"
+
+
+def _call_while(condition, call):
+    while condition():
+        call()
+
+
+def _said(logs, name):
+    try:
+        return logs.filter_log_events(logGroupName=f"/aws/lambda/{name}", filterPattern="begun")["events"]
+    except logs.exceptions.ResourceNotFoundException:
+        return []
 
 
 def _insist(server, call, limit_s=20.0):

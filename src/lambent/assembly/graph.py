@@ -200,6 +200,7 @@ class Doors:
     ) -> None:
         self._accept_event = accept_event
         self._settings, self._roles, self._clock = ground.settings, ground.roles, ground.clock
+        self._store = ground.store
         self._invoker, self._services, self._locations = plane.invoker, services, locations
         self._answers, self._calls = Answers(ground.clock), Calls()
         self._inside_origin = OriginRules(ENDPOINT_ADDRESS.partition(":")[0], ()).decide
@@ -216,6 +217,9 @@ class Doors:
         """Return the door of one environment: signatures always, by its own ``credentials`` alone."""
         verifier = SignatureVerifier("verify", credentials, self._clock)
         return self._gateway(verifier.verify, self._inside_origin, inside=True)
+
+    def _find_trouble(self) -> str | None:
+        return None if self._store.trouble is None else "the store cannot write"
 
     def _gateway(self, verify: Verify, decide_origin: DecideOrigin, *, inside: bool = False) -> Gateway:
         door = InvokeDoor(
@@ -234,7 +238,7 @@ class Doors:
             answers=self._answers,
             calls=self._calls,
             open_code=self._locations.open,
-            is_ready=lambda: True,
+            find_trouble=self._find_trouble,
             inside=inside,
         )
 

@@ -63,6 +63,7 @@ def process_commands(settings: Settings, owner: tuple[int, int] | None) -> dict[
         "server": [sys.executable, "-I", "-m", "lambent.assembly.server", str(settings_file)],
         "user": list(owner) if owner else None,
         "grace_s": settings.drain_s + 10.0,
+        "hang_s": settings.hang_s,
     }
 
 

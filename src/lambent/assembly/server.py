@@ -23,6 +23,8 @@ from lambent.assembly.graph import Ground, build_gateway, credential_lifetime_s
 from lambent.assembly.loops import open_loops
 from lambent.assembly.places import Places
 from lambent.assembly.processes import write_endpoint
+from lambent.assembly.pulse import beat, take_notes
+from lambent.assembly.upkeep import watch_store
 from lambent.config import Settings, parse_settings
 from lambent.http.limits import HttpLimits
 from lambent.http.server import HttpServer
@@ -33,6 +35,8 @@ from lambent.sandbox.driver import SandboxDriver
 from lambent.sandbox.launcher_client import LauncherClient
 from lambent.sandbox.process import ProcessDriver
 from lambent.store.sqlite.engine import open_sqlite_store
+
+CLOSE_LIMIT_S = 1.0  # for answers that are on their way to slow callers
 
 log = structlog.get_logger(__name__)
 
@@ -58,16 +62,22 @@ async def serve(settings: Settings, channel: socket.socket) -> None:
         loops = await stack.enter_async_context(open_loops())
         roles = RoleCredentials(clock, credential_lifetime_s(settings))
         ground = Ground(settings, store, key, artifacts, driver, roles=roles, clock=clock, stack=stack, loops=loops)
-        server = HttpServer(await build_gateway(ground), HttpLimits(), clock_mono=clock.mono_s)
+        gateway = await build_gateway(ground)
+        server = HttpServer(gateway, HttpLimits(), clock_mono=clock.mono_s)
         await server.serve(listener)
         endpoint = f"http://{settings.host}:{listener.getsockname()[1]}"
         await asyncio.to_thread(write_endpoint, places, endpoint)
         gc.freeze()  # what lives as long as the process need not be looked through again
         log.info("server_ready", endpoint=endpoint, driver=settings.driver, signatures=settings.signatures)
+        if (notes := take_notes(os.environ)) is not None:
+            loops.start("pulse", beat(notes, clock))
+        loops.start("store watch", watch_store(store, clock))
         await stop.wait()
-        log.info("server_stopping")
-        places.endpoint_file.unlink(missing_ok=True)
-        await server.close(settings.drain_s)
+        await asyncio.to_thread(places.endpoint_file.unlink, missing_ok=True)
+        log.info("server_stopping", drain_s=settings.drain_s)
+        if unfinished := await gateway.stop(settings.drain_s):
+            log.warning("server_cuts_off", requests=unfinished)
+        await server.close(CLOSE_LIMIT_S)
 
 
 @asynccontextmanager

@@ -23,10 +23,15 @@ class Calls:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
+    async def drain(self, limit_s: float) -> int:
+        """Give what runs ``limit_s`` to end; return how much has not."""
+        if self._tasks and limit_s > 0:
+            await asyncio.wait(tuple(self._tasks), timeout=limit_s)
+        return len(self._tasks)
+
     async def close(self, grace_s: float) -> None:
         """Give what runs ``grace_s`` to end, then cancel it."""
-        if self._tasks and grace_s > 0:
-            await asyncio.wait(tuple(self._tasks), timeout=grace_s)
+        await self.drain(grace_s)
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()

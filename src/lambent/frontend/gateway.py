@@ -35,6 +35,11 @@ REQUEST_LIMIT_BYTES: Final = 8 * 1024 * 1024  # assumed, for everything else
 _PACKAGED: Final = ("CreateFunction", "UpdateFunctionCode", "PublishLayerVersion")
 _OWN_PREFIX: Final = "/_lambent/"
 _CODE_PREFIX: Final = "/_lambent/code/"
+# API reference, Common Errors: ServiceUnavailable, 503, "a temporary failure of the server"; every SDK tries it again.
+_STOPPING_HEADERS: Final = (("content-type", "application/json"), ("x-amzn-errortype", "ServiceUnavailableException"))
+_STOPPING: Final = write_json(
+    {"__type": "ServiceUnavailableException", "message": "This server is stopping and takes no new requests."}
+)
 # What S3, which serves these URLs on AWS, answers to a signed URL that is forged or too old.
 _CODE_DENIED: Final = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -58,15 +63,21 @@ class Gateway:
         answers: Answers,
         calls: Calls,
         open_code: OpenCode,
-        is_ready: Callable[[], bool],
+        find_trouble: Callable[[], str | None],
         scheme: str = "http",
         inside: bool = False,
     ) -> None:
         self._services, self._invoke_door = services, invoke_door
         self._decide_origin, self._verify = decide_origin, verify
         self._answers, self._calls = answers, calls
-        self._open_code, self._is_ready = open_code, is_ready
+        self._open_code, self._find_trouble = open_code, find_trouble
         self._scheme, self._inside = scheme, inside
+        self._is_stopping = False
+
+    async def stop(self, limit_s: float) -> int:
+        """Refuse what comes from now on, let what runs end for ``limit_s``; return how many have not ended by then."""
+        self._is_stopping = True
+        return await self._calls.drain(limit_s)
 
     # -- Application
 
@@ -75,6 +86,8 @@ class Gateway:
         if (reason := self._decide_origin(head)) is not None:
             headers = (("content-type", "application/json"), ("x-amzn-errortype", "AccessDeniedException"))
             raise HttpRefusal(403, headers, write_json({"message": reason}))
+        if self._is_stopping and not head.path.startswith(_OWN_PREFIX):
+            raise HttpRefusal(503, self._answers.headers(new_request_id()) + _STOPPING_HEADERS, _STOPPING)
         if is_invoke(head):
             return self._invoke_door.plan_body(head)
         length = body_length(head)
@@ -109,8 +122,9 @@ class Gateway:
         elif head.path == "/_lambent/health":
             self._answers.send_json(reply, 200, {"status": "ok"})
         elif head.path == "/_lambent/ready":
-            is_ready = self._is_ready()
-            self._answers.send_json(reply, 200 if is_ready else 503, {"ready": is_ready})
+            trouble = "stopping" if self._is_stopping else self._find_trouble()
+            answer = {"ready": True} if trouble is None else {"ready": False, "reason": trouble}
+            self._answers.send_json(reply, 200 if trouble is None else 503, answer)
         else:
             self._answers.send_json(reply, 404, {"message": "not found"})
         return None

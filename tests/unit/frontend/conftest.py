@@ -61,9 +61,10 @@ class Recorder:
     )
     failure: Exception | None = None
     gate: asyncio.Event | None = None
+    called: asyncio.Event = field(default_factory=asyncio.Event)
     ended: int = 0
     refused_origin: str | None = None
-    ready: bool = True
+    trouble: str | None = None
     zips: dict = field(default_factory=dict)
 
     def start(self, call, done):
@@ -71,6 +72,7 @@ class Recorder:
 
     async def invoke(self, call):
         self.calls.append(call)
+        self.called.set()
         if self.gate is not None:
             await self.gate.wait()
         if self.failure is not None:
@@ -115,6 +117,7 @@ class Door:
 
     def __init__(self, recorder, address, server, calls):
         self.recorder, self.address, self.server, self.calls = recorder, address, server, calls
+        self.gateway = server.application
         self.url = f"http://{address[0]}:{address[1]}"
 
     def client(self, service="lambda", *, secret=SECRET, key=KEY, **options):
@@ -160,7 +163,7 @@ async def open_door(recorder, *, mode="verify", inside=False):
         answers=answers,
         calls=calls,
         open_code=recorder.open_code,
-        is_ready=lambda: recorder.ready,
+        find_trouble=lambda: recorder.trouble,
         inside=inside,
     )
     server = HttpServer(gateway, HttpLimits(), clock_mono=clock.mono_s)

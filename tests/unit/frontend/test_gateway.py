@@ -178,9 +178,9 @@ async def test_health_and_readiness_are_told_outside_and_absent_inside(door, rec
     async with door() as it:
         assert json.loads(head_of(await it.raw(get.format("health").encode()))[2]) == {"status": "ok"}
         assert head_of(await it.raw(get.format("ready").encode()))[0] == 200
-        recorder.ready = False
+        recorder.trouble = "the store cannot write"
         status, _, body = head_of(await it.raw(get.format("ready").encode()))
-        assert (status, json.loads(body)) == (503, {"ready": False})
+        assert (status, json.loads(body)) == (503, {"ready": False, "reason": "the store cannot write"})
         assert head_of(await it.raw(get.format("nonsense").encode()))[0] == 404
     async with door(inside=True) as it:
         for name in ("health", "ready"):
@@ -192,6 +192,36 @@ async def test_inside_nothing_but_a_missing_signature_is_told_to_who_has_not_sig
         for line in ("GET /", "GET /nonsense", "POST /", "GET /2015-03-31/functions/f", "POST /2015-03-31/functions"):
             status, headers, _ = head_of(await it.raw(f"{line} HTTP/1.1\r\nHost: a\r\n\r\n".encode()))
             assert (status, headers["x-amzn-errortype"]) == (403, "missingauthenticationtokenexception")
+
+
+async def test_what_runs_at_a_stop_ends_well_and_what_comes_then_is_refused_in_words(door, recorder):
+    recorder.gate = asyncio.Event()
+    async with door() as it:
+        client = it.client()
+        running = asyncio.ensure_future(asyncio.to_thread(client.invoke, FunctionName="f"))
+        await recorder.called.wait()
+        stopping = asyncio.ensure_future(it.gateway.stop(10))
+        await asyncio.sleep(0)
+        response = await failure_of(it.client().get_function, FunctionName="f")
+        assert response["ResponseMetadata"]["HTTPStatusCode"] == 503
+        words = "This server is stopping and takes no new requests."
+        assert response["Error"] == {"Code": "ServiceUnavailableException", "Message": words}
+        ready = head_of(await it.raw(b"GET /_lambent/ready HTTP/1.1\r\nHost: a\r\n\r\n"))
+        assert (ready[0], json.loads(ready[2])) == (503, {"ready": False, "reason": "stopping"})
+        recorder.gate.set()
+        assert (await running)["StatusCode"] == 200
+        assert await stopping == 0
+        assert len(recorder.calls) == 1
+
+
+async def test_a_stop_counts_what_does_not_end_in_time(door, recorder):
+    recorder.gate = asyncio.Event()
+    async with door() as it:
+        running = asyncio.ensure_future(asyncio.to_thread(it.client().invoke, FunctionName="f"))
+        await recorder.called.wait()
+        assert await it.gateway.stop(0.01) == 1
+        recorder.gate.set()
+        await running
 
 
 async def test_code_is_given_for_a_token_and_refused_without(door, recorder):

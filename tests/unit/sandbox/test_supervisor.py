@@ -6,6 +6,7 @@ import os
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -57,13 +58,28 @@ STUBBORN = (
 )
 
 
+LIVELY = (
+    CHILD
+    + r"""
+import time
+notes = int(os.environ["LAMBENT_NOTES"])
+say("environ", names=sorted(os.environ))
+os.write(notes, b"r")
+for _ in range(BEATS):
+    time.sleep(0.05)
+    os.write(notes, b".")
+signal.pause()
+"""
+)
+
+
 class Supervised:
     """A supervisor as a process, its children's words on a pipe."""
 
-    def __init__(self, launcher, server, **options):
+    def __init__(self, launcher, server, *, environ=None, **options):
         order = {"launcher": launcher, "server": server, **options}
         command = [SYSTEM_PYTHON, "-I", supervisor.__file__, json.dumps(order)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env={})
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environ or {})
         self.text = b""
         self.events = []
 
@@ -208,6 +224,78 @@ def test_the_server_loses_roots_privileges_and_still_dies_with_the_supervisor(st
     run.process.kill()
     run.process.wait()
     until(lambda: not is_alive(server["pid"]))
+
+
+def test_a_server_that_falls_silent_is_killed_and_started_again_and_the_launcher_stays(start):
+    run = start(server=LIVELY.replace("BEATS", "10"), hang_s=0.3)
+    launcher = run.next(by="launcher", event="ready")
+    first = run.next(by="server", event="ready")
+    again = run.next(by="server", event="ready")
+    assert (first["generation"], again["generation"]) == ("1", "2")
+    assert not is_alive(first["pid"])
+    assert is_alive(launcher["pid"])
+
+
+def test_a_server_that_was_never_ready_may_be_silent_for_as_long_as_it_takes(start):
+    run = start(server=CHILD + "import time\ntime.sleep(2)\nsay('up')\nsignal.pause()\n", hang_s=0.1)
+    assert run.next(by="server", event="ready")["generation"] == "1"
+    assert run.next(by="server", event="up")
+
+
+def test_a_silence_in_which_the_supervisor_stood_still_itself_is_forgiven(start):
+    run = start(server=LIVELY.replace("BEATS", "1000"), hang_s=2.0)
+    server = run.next(by="server", event="environ")["pid"]
+    pids = [server, run.process.pid]
+    for pid in pids:  # as when a host is suspended, or a container paused
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(4.5)  # what passes is the point: longer than the limit, and than any turn
+    for pid in reversed(pids):
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(0.3)
+    assert is_alive(server)
+
+
+def test_a_service_manager_is_told_of_readiness_life_and_the_stop(start, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "9000000"}
+        run = start(server=LIVELY.replace("BEATS", "1000"), environ=environ)
+        names = run.next(by="server", event="environ")["names"]
+        assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(names), "no child may speak for the supervisor"
+        told = [manager.recv(999).decode().split("\n")]
+        while "READY=1" not in told[-1]:
+            told.append(manager.recv(999).decode().split("\n"))
+        assert manager.recv(999) == b"WATCHDOG=1"
+        run.process.terminate()
+        while "STOPPING=1" not in told[-1]:
+            told.append(manager.recv(999).decode().split("\n"))
+        assert [line for lines in told for line in lines].count("READY=1") == 1
+
+
+def test_a_manager_that_is_gone_stops_nothing(start, tmp_path):
+    run = start(environ={"NOTIFY_SOCKET": str(tmp_path / "absent")})
+    assert run.next(by="server", event="heard")
+
+
+ORPHANS = (
+    CHILD
+    + r"""
+for _ in range(50):
+    if not os.fork():
+        os.fork()  # whose parent is gone at once
+        os._exit(0)
+    os.wait()
+say("forked")
+signal.pause()
+"""
+)
+
+
+def test_orphans_that_end_are_taken_in(start):
+    run = start(server=ORPHANS)
+    run.next(by="server", event="forked")
+    until(lambda: len(children_with("", run.process.pid)) == 2)
 
 
 REAL_SERVER = r"""
