@@ -1,5 +1,7 @@
 """Functions that call AWS with unmodified clients: boto3, the SDK for JavaScript; no code knows of Lambent."""
 
+import re
+
 import pytest
 
 from . import aws
@@ -23,19 +25,25 @@ result = [answer["StatusCode"], json.loads(answer["Payload"].read()), "LogResult
 JAVASCRIPT = """
 import { LambdaClient, InvokeCommand, ListFunctionsCommand } from '@aws-sdk/client-lambda'
 import { CloudWatchLogsClient, DescribeLogStreamsCommand } from '@aws-sdk/client-cloudwatch-logs'
+import { STSClient, GetCallerIdentityCommand } from '@aws-sdk/client-sts'
 
-const lambda = new LambdaClient(), logs = new CloudWatchLogsClient()
+const lambda = new LambdaClient(), logs = new CloudWatchLogsClient(), sts = new STSClient()
 export const handler = async (event, context) => {
     const answer = await lambda.send(new InvokeCommand({ FunctionName: event.name, Payload: '{"said": "hello"}' }))
     const { Functions } = await lambda.send(new ListFunctionsCommand({}))
     const { logStreams } = await logs.send(
         new DescribeLogStreamsCommand({ logGroupName: context.logGroupName }))
-    return [answer.StatusCode, JSON.parse(Buffer.from(answer.Payload).toString()),
+    const { Arn } = await sts.send(new GetCallerIdentityCommand({}))
+    return [Arn, answer.StatusCode, JSON.parse(Buffer.from(answer.Payload).toString()),
         Functions.some((each) => each.FunctionName === event.name),
         logStreams.some((each) => each.logStreamName === context.logStreamName)]
 }
 """
 ECHO = "def handler(event, context): return {'echo': event, 'name': context.function_name}"
+
+
+def session_arn(name):
+    return f"arn:aws:sts::000000000000:assumed-role/e2e/{name}"
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +65,11 @@ def test_boto3_in_a_function_invokes_another_function(functions, python, echo):
     assert answer.payload == [200, {"echo": {"said": "hello"}, "name": echo}, True]
 
 
-def test_the_sdk_for_javascript_in_a_function_calls_lambda_and_logs(functions, deploy, echo):
+def test_the_sdk_for_javascript_in_a_function_calls_lambda_logs_and_sts(functions, deploy, echo):
     package = aws.packed({"app.mjs": JAVASCRIPT})
     name = deploy(package, runtime=aws.NODE, Timeout=30, MemorySize=512)
     answer = aws.invoke(functions, name, {"name": echo})
-    assert answer.payload == [200, {"echo": {"said": "hello"}, "name": echo}, True, True]
+    assert answer.payload == [session_arn(name), 200, {"echo": {"said": "hello"}, "name": echo}, True, True]
 
 
 def test_boto3_in_a_function_writes_and_reads_logs(functions, python):
@@ -74,6 +82,15 @@ events = logs.get_log_events(logGroupName=context.log_group_name, logStreamName=
 result = [each["message"] for each in events]
 """
     assert aws.invoke(functions, python, {"code": code}).payload == ["from inside"]
+
+
+def test_a_function_is_its_roles_session_and_who_calls_from_outside_is_another(functions, server, python):
+    code = "result = boto3.client('sts').get_caller_identity()\nresult.pop('ResponseMetadata')"
+    told = aws.invoke(functions, python, {"code": code}).payload
+    assert (told["Arn"], told["Account"]) == (session_arn(python), "000000000000")
+    assert re.fullmatch(rf"AROA[A-Z2-7]{{17}}:{python}", told["UserId"])
+    outside = aws.client("sts", server.endpoint).get_caller_identity()
+    assert (outside["Arn"], outside["UserId"]) == ("arn:aws:iam::000000000000:root", "000000000000")
 
 
 def test_a_function_may_call_itself(functions, python):

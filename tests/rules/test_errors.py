@@ -13,6 +13,9 @@ from lambent.model.errors import CallerError
 WRITTEN = {
     "ExpiredTokenException": "API reference of each service, Common Errors",
     "IncompleteSignatureException": "API reference of each service, Common Errors",
+    "InvalidAction": "API reference of each query service, Common Errors",
+    "MalformedQueryString": "API reference of each query service, Common Errors",
+    "MissingAction": "API reference of each query service, Common Errors",
     "InternalFailure": "API reference of each service, Common Errors",
     "InvalidSignatureException": "seen from AWS Lambda: a signature that does not match",
     "MissingAuthenticationTokenException": "seen from AWS Lambda: a request without a signature",

@@ -15,6 +15,7 @@ from lambent.access.role_credentials import RoleCredentials
 from lambent.access.sealing import Sealer
 from lambent.access.signed_url import CodeUrls
 from lambent.access.sigv4 import SignatureVerifier
+from lambent.access.sts import StsApi
 from lambent.artifacts.code import Artifacts
 from lambent.assembly.clock import SystemClock
 from lambent.assembly.doors import CodeLocations, EndpointInside, KnownCredentials
@@ -184,6 +185,7 @@ def build_services(
     return {
         "lambda": Service(ServiceCodec.load("lambda"), {**commands.commands(), **events.commands()}),
         "logs": Service(ServiceCodec.load("logs"), logs_api.commands),
+        "sts": Service(ServiceCodec.load("sts"), StsApi().commands),
     }
 
 

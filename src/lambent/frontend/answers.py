@@ -20,15 +20,6 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}
 log = structlog.get_logger(__name__)
 
 
-class UnknownOperation(CallerError):
-    """X-Amz-Target names an operation that the service does not have."""
-
-    code = "UnknownOperationException"
-
-    def __init__(self) -> None:
-        super().__init__("", kind=None)
-
-
 def new_request_id() -> RequestId:
     """Return a fresh request id."""
     return RequestId(new_uuid())
@@ -82,18 +73,19 @@ class Answers:
             log.error("host_failed", request_id=request_id, error=str(error), exc_info=error)
         elif not isinstance(error, CallerError):
             log.error("request_failed", request_id=request_id, exc_info=error)
-        self.send(reply, request_id, render_error(error, codec))
+        self.send(reply, request_id, render_error(error, codec, request_id))
 
     def refusal(self, error: CallerError, codec: ServiceCodec | None) -> HttpRefusal:
         """Return what answers ``error`` before the body was read."""
-        response = render_error(error, codec)
-        return HttpRefusal(response.status, self.headers(new_request_id()) + response.headers, response.body)
+        request_id = new_request_id()
+        response = render_error(error, codec, request_id)
+        return HttpRefusal(response.status, self.headers(request_id) + response.headers, response.body)
 
 
-def render_error(error: Exception, codec: ServiceCodec | OperationCodec | None) -> WireResponse:
+def render_error(error: Exception, codec: ServiceCodec | OperationCodec | None, request_id: str) -> WireResponse:
     """Return the answer for ``error``; without a codec in the form that most AWS clients read."""
     if codec is not None:
-        return codec.render_error(error)
+        return codec.render_error(error, request_id)
     code, status, message = "InternalFailure", 500, "An error occurred and the request cannot be processed."
     if isinstance(error, CallerError):
         code, status, message = error.code, error.status, error.message

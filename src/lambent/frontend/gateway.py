@@ -11,7 +11,6 @@ from typing import Final
 
 from lambent.frontend.answers import (
     Answers,
-    UnknownOperation,
     body_length,
     new_request_id,
     parse_request_id,
@@ -175,17 +174,17 @@ class Gateway:
     async def _answer_service(
         self, request: Request, reply: Reply, request_id: RequestId, *, identity: Identity, service: Service
     ) -> None:
-        wired = _wired(request.head, request.body)
-        route = service.codec.route(wired)
-        if route is None and request.head.header("x-amz-target") is None:
-            self._answers.send_unknown_path(reply, request_id)
-            return
+        wired, route = _wired(request.head, request.body), None
         try:
+            route = service.codec.route(wired)
             if route is None:
-                raise UnknownOperation
+                if (unknown := service.codec.unknown_operation(wired)) is not None:
+                    raise unknown
+                self._answers.send_unknown_path(reply, request_id)
+                return
             context = self._context(request.head, identity, request_id)
             result = await self._run(route, wired, context, service=service)
-            response = route.codec.render(result)
+            response = route.codec.render(result, request_id)
         except Exception as error:  # noqa: BLE001  the edge of one unit of work: every failure becomes this caller's answer
             self._answers.send_error(reply, request_id, error, service.codec if route is None else route.codec)
         else:

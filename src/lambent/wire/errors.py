@@ -17,6 +17,15 @@ class UnreadableValue(CallerError):
         super().__init__(message, kind=None)
 
 
+class UnknownOperation(CallerError):
+    """X-Amz-Target names an operation that the service does not have."""
+
+    code: ClassVar[str] = "UnknownOperationException"
+
+    def __init__(self) -> None:
+        super().__init__("", kind=None)
+
+
 class InvalidParameter(ValidationError):
     """A broken constraint, in the services that call it InvalidParameterException (CloudWatch Logs)."""
 

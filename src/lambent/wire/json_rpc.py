@@ -3,7 +3,7 @@
 from lambent.model.errors import CallerError, InvalidRequestContent
 from lambent.model.requests import Members
 from lambent.wire.bodies import read_json, write_json
-from lambent.wire.errors import UnreadableValue
+from lambent.wire.errors import UnknownOperation, UnreadableValue
 from lambent.wire.json_errors import JsonErrors
 from lambent.wire.json_values import JsonReaders, JsonWriters
 from lambent.wire.message import WireRequest, WireResponse
@@ -47,20 +47,24 @@ class JsonRpc:
         """Return the writer of the operation's answers; what an event stream carries is not written here."""
         side = self._model.output_shape(operation)
         if side is None:
-            return lambda result: WireResponse(200, (self._content_type,), b"")
+            return lambda result, request_id: WireResponse(200, (self._content_type,), b"")
         name, shape = side
         streams = {
             member for member, ref in shape["members"].items() if self._model.shape(ref["shape"]).get("eventstream")
         }
         write_members = self._writers.members(shape, tuple(n for n in shape["members"] if n not in streams), name)
 
-        def write(result: Members) -> WireResponse:
+        def write(result: Members, request_id: str) -> WireResponse:
             body = write_json(write_members({key: each for key, each in result.items() if key not in streams}))
             return WireResponse(200, (self._content_type,), body)
 
         return write
 
-    def render_error(self, error: CallerError) -> WireResponse:
+    def unknown_operation(self, request: WireRequest) -> UnknownOperation | None:
+        """Return what to tell who names no operation of the service in the target; without one the path is nowhere."""
+        return None if request.header("x-amz-target") is None else UnknownOperation()
+
+    def render_error(self, error: CallerError, request_id: str) -> WireResponse:
         """Return ``{"__type": code, "message": …}``, with the code in the header x-amzn-ErrorType too.
 
         What a caller can mend is a 400 whatever it is, unless the model says otherwise.

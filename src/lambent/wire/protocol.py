@@ -11,7 +11,7 @@ from lambent.wire.routing import Labels, Router
 from lambent.wire.service_model import ServiceModel
 
 RequestReader = Callable[[WireRequest, Labels], Members]
-ResponseWriter = Callable[[Members], WireResponse]
+ResponseWriter = Callable[[Members, str], WireResponse]  # the members, and the request's id
 
 
 class WireProtocol(Protocol):
@@ -31,6 +31,10 @@ class WireProtocol(Protocol):
         """Return the writer of the operation's answers."""
         ...
 
-    def render_error(self, error: CallerError) -> WireResponse:
+    def unknown_operation(self, request: WireRequest) -> CallerError | None:
+        """Return what to tell who names no operation of the service; None where a path names them and leads nowhere."""
+        ...
+
+    def render_error(self, error: CallerError, request_id: str) -> WireResponse:
         """Return the answer that carries ``error``."""
         ...

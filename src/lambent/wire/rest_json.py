@@ -5,6 +5,7 @@ from typing import Any
 from lambent.model.errors import CallerError
 from lambent.model.requests import Members
 from lambent.wire.bodies import read_json, write_json
+from lambent.wire.errors import UnknownOperation
 from lambent.wire.json_errors import JsonErrors
 from lambent.wire.json_values import JsonReaders, JsonWriters
 from lambent.wire.message import WireRequest, WireResponse
@@ -55,18 +56,22 @@ class RestJson:
         success = self._overrides.statuses.get(operation, self._model.operations[operation]["http"]["responseCode"])
         side = self._model.output_shape(operation)
         if side is None:
-            return lambda result: WireResponse(success, (_CONTENT_TYPE,), b"")
+            return lambda result, request_id: WireResponse(success, (_CONTENT_TYPE,), b"")
         name, shape = side
         binding = ResponseBinding(self._model, shape)
         write_body = self._body_writer(name, shape)
 
-        def write(result: Members) -> WireResponse:
+        def write(result: Members, request_id: str) -> WireResponse:
             status, headers, rest = binding.split(result, success)
             return WireResponse(status, (_CONTENT_TYPE, *headers), write_body(rest))
 
         return write
 
-    def render_error(self, error: CallerError) -> WireResponse:
+    def unknown_operation(self, request: WireRequest) -> UnknownOperation | None:
+        """Return None: what has no path is nowhere, but for a target that another protocol would have."""
+        return None if request.header("x-amz-target") is None else UnknownOperation()
+
+    def render_error(self, error: CallerError, request_id: str) -> WireResponse:
         """Return ``{"Type": …, "message" or "Message": …}``, with the code in the header x-amzn-ErrorType."""
         members, headers = self._errors.members(error)
         # Recorded from AWS: a ValidationException (and a few more) has no Type.

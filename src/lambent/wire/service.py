@@ -11,12 +11,13 @@ from lambent.wire.json_rpc import JsonRpc
 from lambent.wire.message import WireRequest, WireResponse
 from lambent.wire.overrides import Overrides, find_overrides
 from lambent.wire.protocol import WireProtocol
+from lambent.wire.query import Query
 from lambent.wire.rest_json import RestJson
 from lambent.wire.routing import Labels
 from lambent.wire.service_model import ServiceModel
 
-# A further protocol (query, rest-xml, smithy-rpc-v2-cbor) is a module beside these and a line here.
-_PROTOCOLS: Final[Mapping[str, type[WireProtocol]]] = {"rest-json": RestJson, "json": JsonRpc}
+# A further protocol (rest-xml, smithy-rpc-v2-cbor) is a module beside these and a line here.
+_PROTOCOLS: Final[Mapping[str, type[WireProtocol]]] = {"rest-json": RestJson, "json": JsonRpc, "query": Query}
 
 
 class OperationCodec:
@@ -43,13 +44,16 @@ class OperationCodec:
                 raise self._overrides.validation_error(join_errors(errors))
         return members
 
-    def render(self, result: Members) -> WireResponse:
-        """Return the answer for ``result``. A member that the model does not know is our defect: TypeError."""
-        return self._write(result)
+    def render(self, result: Members, request_id: str = "") -> WireResponse:
+        """Return the answer for ``result``. A member that the model does not know is our defect: TypeError.
 
-    def render_error(self, error: Exception) -> WireResponse:
+        Some protocols tell the request's id in the body.
+        """
+        return self._write(result, request_id)
+
+    def render_error(self, error: Exception, request_id: str = "") -> WireResponse:
         """Return the answer for ``error``; what is no CallerError becomes the service's internal error."""
-        return _render_error(self._protocol, self._overrides, error)
+        return _render_error(self._protocol, self._overrides, error, request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,10 @@ class ServiceCodec:
         found = self._router.find(request)
         return None if found is None else OperationRoute(self.operation(found[0]), found[1])
 
+    def unknown_operation(self, request: WireRequest) -> CallerError | None:
+        """Return what to tell who names no operation; None: as for any path that leads nowhere."""
+        return self._protocol.unknown_operation(request)
+
     def operation(self, name: str) -> OperationCodec:
         """Return the codec of the operation called ``name``; KeyError if the model has none."""
         if (codec := self._operations.get(name)) is None:
@@ -104,12 +112,12 @@ class ServiceCodec:
             self._operations[name] = codec
         return codec
 
-    def render_error(self, error: Exception) -> WireResponse:
+    def render_error(self, error: Exception, request_id: str = "") -> WireResponse:
         """Return the answer for an error met before the operation was known (a bad signature, say)."""
-        return _render_error(self._protocol, self._overrides, error)
+        return _render_error(self._protocol, self._overrides, error, request_id)
 
 
-def _render_error(protocol: WireProtocol, overrides: Overrides, error: Exception) -> WireResponse:
-    if isinstance(error, CallerError):
-        return protocol.render_error(error)
-    return protocol.render_error(overrides.internal_error("An error occurred and the request cannot be processed."))
+def _render_error(protocol: WireProtocol, overrides: Overrides, error: Exception, request_id: str) -> WireResponse:
+    if not isinstance(error, CallerError):
+        error = overrides.internal_error("An error occurred and the request cannot be processed.")
+    return protocol.render_error(error, request_id)

@@ -20,6 +20,8 @@ class ValidValues:
 
     def __init__(self, model, seed):
         self.model, self.random = model, random.Random(seed)
+        # Forms carry no empty map or structure, and in a list neither an empty list.
+        self.carries_empty = model.protocols[0] != "query"
 
     def members(self, shape, depth=0):
         required, optional = set(shape.get("required", ())), list(shape["members"])
@@ -28,6 +30,8 @@ class ValidValues:
         else:
             share = 0.6 if depth < 5 else 0.0
             chosen = required | {name for name in optional if self.random.random() < share}
+            if not (chosen or self.carries_empty) and optional and depth:
+                chosen = {self.random.choice(optional)}
         drawn = {}
         for name, ref in shape["members"].items():
             if name in chosen and not self.model.shape(ref["shape"]).get("eventstream"):
@@ -40,7 +44,7 @@ class ValidValues:
         if kind == "structure":
             return self.members(shape, depth)
         if kind in ("list", "map"):
-            least = max(least, 1 if location else 0)
+            least = max(least, 1 if location or not self.carries_empty else 0)
             count = self.random.randint(least, min(most, least + 2))
             if kind == "list":
                 return [self.value(shape["member"], location, depth + 1) for _ in range(count)]

@@ -14,7 +14,7 @@ from lambent.wire.message import WireRequest
 from lambent.wire.service import ServiceCodec
 from lambent.wire.service_model import ServiceModel
 
-CODECS = {service: ServiceCodec.load(service) for service in ("lambda", "logs")}
+CODECS = {service: ServiceCodec.load(service) for service in ("lambda", "logs", "sts")}
 MODELS = {service: ServiceModel.load(service) for service in CODECS}
 OPERATIONS = [(service, name) for service, codec in CODECS.items() for name in codec.operation_names]
 SCALARS = [
@@ -47,6 +47,14 @@ def twist(draw, value):
 
 def as_json(value):
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+@given(st.text("ab.01=&%Action\x00ä[]", max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_any_form_is_read_or_refused(form):
+    body = f"Action=AssumeRole&RoleArn.{form}&Tags.member.{form}&Tags.{form}".encode()
+    with contextlib.suppress(CallerError):
+        CODECS["sts"].operation("AssumeRole").parse(WireRequest("POST", "/", "", (), body), {})
 
 
 @pytest.mark.parametrize(("service", "name"), OPERATIONS)
