@@ -113,11 +113,13 @@ class Player:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for path, source in files.items():
-                name, _, padding = source if isinstance(source, list) else (source, "", 0)
+                name, word, padding = source if isinstance(source, list) else (source, "", 0)
                 entry = zipfile.ZipInfo(path, (2024, 1, 1, 0, 0, 0))
                 entry.external_attr = 0o100755 << 16
                 # A negative count: random bytes, which stay as many when they are packed.
-                content = self._sources[name].encode() + (os.urandom(-padding) if padding < 0 else b"#" * padding)
+                content = self._sources[name].replace("@V@", word).encode() + (
+                    os.urandom(-padding) if padding < 0 else b"#" * padding
+                )
                 archive.writestr(entry, content, zipfile.ZIP_STORED if padding < 0 else zipfile.ZIP_DEFLATED)
         return buffer.getvalue()
 

@@ -9,7 +9,7 @@ from lambent.artifacts.code import Artifacts
 from lambent.config import Credential as ConfiguredCredential
 from lambent.frontend.seams import CodeDownload
 from lambent.http.application import Application
-from lambent.model.documents import FUNCTION_SPECS, parse_function_spec
+from lambent.model.documents import FUNCTION_SPECS, VERSION_SPECS, CodeSpec, parse_function_spec
 from lambent.model.ids import Digest, Scope
 from lambent.store.contract import Documents
 
@@ -66,14 +66,19 @@ class CodeLocations:
         grant = self._urls.find_grant(token, query)
         if grant is None:
             return None
+        for kind in (FUNCTION_SPECS, VERSION_SPECS):
+            prefix = f"{kind}{grant.scope.account_id}/{grant.scope.region}/"
+            if (code := await self._find_code(prefix, grant.digest)) is not None:
+                return CodeDownload(code.zip_bytes, self._artifacts.read(code.digest))
+        return None
+
+    async def _find_code(self, prefix: str, digest: Digest) -> CodeSpec | None:
         after = ""
         while True:
-            prefix = f"{FUNCTION_SPECS}{grant.scope.account_id}/{grant.scope.region}/"
             page = await self._documents.list(prefix, after=after)
             for doc in page.docs:
-                code = parse_function_spec(doc.value).code
-                if code.digest == grant.digest:
-                    return CodeDownload(code.zip_bytes, self._artifacts.read(code.digest))
+                if (code := parse_function_spec(doc.value).code).digest == digest:
+                    return code
             if page.next is None:
                 return None
             after = page.next

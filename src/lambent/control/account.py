@@ -18,7 +18,7 @@ class AccountCommands:
         require_built("GetAccountSettings", members)
         quotas, count, code_bytes = self._quotas, 0, 0
         async for spec in self._records.specs(ctx.scope):
-            count += 1
+            count += spec.publication is None
             code_bytes += spec.code.zip_bytes
         return {
             "AccountLimit": {

@@ -8,7 +8,7 @@ from lambent.control.seams import LocationSigner, RuntimeRules
 from lambent.control.variables import VariableVault
 from lambent.model.documents import FunctionSpec, FunctionStatus
 from lambent.model.errors import HostError
-from lambent.model.functions import LATEST, LogSettings
+from lambent.model.functions import LogSettings
 from lambent.model.requests import Members, RequestContext
 
 _UNREADABLE: Final = (
@@ -24,12 +24,12 @@ class Answers:
         self._runtimes = runtimes
         self._sign_location = sign_location
 
-    def configuration(self, record: FunctionRecord, *, is_qualified: bool = False) -> Members:
-        """Return FunctionConfiguration. Absent are the members that AWS leaves out."""
+    def configuration(self, record: FunctionRecord, *, qualifier: str | None = None) -> Members:
+        """Return FunctionConfiguration, its ARN with ``qualifier``. Absent are the members that AWS leaves out."""
         status = record.status
         return _without_none(
             {
-                **self.entry(record, is_qualified=is_qualified),
+                **self.entry(record, qualifier=qualifier),
                 "RuntimeVersionConfig": self._runtime_version(record.spec, status),
                 "State": str(status.state),
                 "StateReason": status.state_reason,
@@ -40,13 +40,13 @@ class Answers:
             }
         )
 
-    def entry(self, record: FunctionRecord, *, is_qualified: bool = False) -> Members:
+    def entry(self, record: FunctionRecord, *, qualifier: str | None = None) -> Members:
         """Return an entry of ListFunctions: the configuration without state, last update and runtime version."""
         spec = record.spec
         return _without_none(
             {
                 "FunctionName": spec.name,
-                "FunctionArn": f"{spec.arn}:{LATEST}" if is_qualified else spec.arn,
+                "FunctionArn": f"{spec.arn}:{qualifier}" if qualifier else spec.arn,
                 "Runtime": spec.runtime,
                 "Role": spec.role,
                 "Handler": spec.handler,
@@ -57,24 +57,24 @@ class Answers:
                 "MemorySize": spec.memory_mib,
                 "EphemeralStorage": {"Size": spec.tmp_mib},
                 "LastModified": render_last_modified(spec.last_modified_at),
-                "Version": LATEST,
+                "Version": spec.version,
                 "Environment": self._environment(spec),
                 "TracingConfig": {"Mode": spec.tracing_mode},
                 "RevisionId": record.status.revision_id,
                 "PackageType": spec.package_type,
                 "Architectures": list(spec.architectures),
-                # Recorded from AWS: $LATEST is never optimised itself.
+                # Recorded from AWS: $LATEST is never optimised itself; versions that would be are not published here.
                 "SnapStart": {"ApplyOn": spec.snapstart_apply_on, "OptimizationStatus": "Off"},
                 "LoggingConfig": render_logging(spec.log),
             }
         )
 
-    def function(self, ctx: RequestContext, record: FunctionRecord, *, is_qualified: bool) -> Members:
+    def function(self, ctx: RequestContext, record: FunctionRecord, *, qualifier: str | None) -> Members:
         """Return GetFunction's answer, with a location for the code that is good for ten minutes."""
         spec = record.spec
         location = self._sign_location(spec.scope, spec.name, spec.code.digest, ctx.endpoint)
         answer: Members = {
-            "Configuration": self.configuration(record, is_qualified=is_qualified),
+            "Configuration": self.configuration(record, qualifier=qualifier),
             "Code": {"RepositoryType": "S3", "Location": location},
         }
         # Recorded from AWS: without tags there is no member Tags.

@@ -64,7 +64,7 @@ _NOTES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "Architectures": "the architecture of the host only",
         "Role": "its form is checked; existence and trust policy are not yet",
-        "SnapStart": "kept and shown; it acts on published versions, and those are not built",
+        "SnapStart": "kept and shown; where it is on, versions are refused",
     }
 )
 _CONFIGURATION: Final = (
@@ -101,6 +101,14 @@ _CONFIGURATION_AT_DEFAULT: Final[Mapping[str, Any]] = MappingProxyType(
         "VpcConfig": None,
     }
 )
+_ALIAS: Final = (
+    "FunctionName",
+    "Name",
+    "Description",
+    "FunctionVersion",
+    "RoutingConfig",
+    "RoutingConfig.AdditionalVersionWeights",
+)
 _READ: Final = Coverage(built=("FunctionName", "Qualifier"))
 
 _COVERAGE: Final[Mapping[str, Coverage]] = MappingProxyType(
@@ -115,6 +123,7 @@ _COVERAGE: Final[Mapping[str, Coverage]] = MappingProxyType(
                 "Code.S3ObjectVersion",
                 "Code.ZipFile",
                 *_CONFIGURATION,
+                "Publish",
                 "Tags",
             ),
             at_default={
@@ -123,7 +132,6 @@ _COVERAGE: Final[Mapping[str, Coverage]] = MappingProxyType(
                 "Code.SourceKMSKeyArn": None,
                 "CodeSigningConfigArn": None,
                 "PackageType": "Zip",
-                "Publish": None,
                 "PublishTo": None,
                 "TenancyConfig": None,
                 **_CONFIGURATION_AT_DEFAULT,
@@ -138,6 +146,7 @@ _COVERAGE: Final[Mapping[str, Coverage]] = MappingProxyType(
                 "Architectures",
                 "DryRun",
                 "ImageUri",
+                "Publish",
                 "RevisionId",
                 "S3Bucket",
                 "S3Key",
@@ -145,7 +154,6 @@ _COVERAGE: Final[Mapping[str, Coverage]] = MappingProxyType(
                 "ZipFile",
             ),
             at_default={
-                "Publish": None,
                 "PublishTo": None,
                 "S3ObjectStorageMode": "COPY",
                 "SourceKMSKeyArn": None,
@@ -157,6 +165,15 @@ _COVERAGE: Final[Mapping[str, Coverage]] = MappingProxyType(
         ),
         "DeleteFunction": _READ,
         "ListFunctions": Coverage(built=("FunctionVersion", "Marker", "MaxItems"), at_default={"MasterRegion": None}),
+        "PublishVersion": Coverage(
+            built=("FunctionName", "CodeSha256", "Description", "RevisionId"), at_default={"PublishTo": None}
+        ),
+        "ListVersionsByFunction": Coverage(built=("FunctionName", "Marker", "MaxItems")),
+        "CreateAlias": Coverage(built=_ALIAS),
+        "GetAlias": Coverage(built=("FunctionName", "Name")),
+        "UpdateAlias": Coverage(built=(*_ALIAS, "RevisionId")),
+        "DeleteAlias": Coverage(built=("FunctionName", "Name")),
+        "ListAliases": Coverage(built=("FunctionName", "FunctionVersion", "Marker", "MaxItems")),
         "GetAccountSettings": Coverage(),
         "TagResource": Coverage(built=("Resource", "Tags")),
         "UntagResource": Coverage(built=("Resource", "TagKeys")),

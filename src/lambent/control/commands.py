@@ -1,15 +1,18 @@
 """All commands of the functions API, wired together once."""
 
 from lambent.control.account import AccountCommands
+from lambent.control.aliases import AliasCommands
 from lambent.control.answers import Answers
 from lambent.control.code import CodeSource
 from lambent.control.configuration import ConfigurationRules
 from lambent.control.functions import FunctionCommands
+from lambent.control.lists import FunctionLists
 from lambent.control.quotas import AccountQuotas
 from lambent.control.records import FunctionRecords
 from lambent.control.seams import Applied, LocationSigner, ObjectSource, PackageStore, RuntimeRules, Sealer
 from lambent.control.tags import TagCommands
 from lambent.control.variables import VariableVault
+from lambent.control.versions import VersionCommands
 from lambent.model.clock import Clock
 from lambent.model.requests import Commands
 from lambent.store.contract import Documents
@@ -34,14 +37,19 @@ class LambdaCommands:
     ) -> None:
         quotas = quotas or AccountQuotas()
         records, vault = FunctionRecords(documents, applied), VariableVault(sealer)
+        answers = Answers(vault, runtimes, sign_location)
+        self._versions = VersionCommands(records, vault, answers)
         self._functions = FunctionCommands(
             records,
             CodeSource(packages, objects, quotas),
             vault,
             ConfigurationRules(runtimes, clock, architecture),
-            Answers(vault, runtimes, sign_location),
+            answers,
+            self._versions,
             clock,
         )
+        self._aliases = AliasCommands(records)
+        self._lists = FunctionLists(records, answers)
         self._tags = TagCommands(records)
         self._account = AccountCommands(records, quotas)
 
@@ -54,7 +62,14 @@ class LambdaCommands:
             "UpdateFunctionCode": self._functions.update_code,
             "UpdateFunctionConfiguration": self._functions.update_configuration,
             "DeleteFunction": self._functions.delete,
-            "ListFunctions": self._functions.list,
+            "ListFunctions": self._lists.list_functions,
+            "PublishVersion": self._versions.publish,
+            "ListVersionsByFunction": self._versions.list,
+            "CreateAlias": self._aliases.create,
+            "GetAlias": self._aliases.get,
+            "UpdateAlias": self._aliases.update,
+            "DeleteAlias": self._aliases.delete,
+            "ListAliases": self._aliases.list_aliases,
             "GetAccountSettings": self._account.get_settings,
             "TagResource": self._tags.tag,
             "UntagResource": self._tags.untag,

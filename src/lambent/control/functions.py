@@ -1,34 +1,34 @@
 """Commands on functions: validate, write a spec, answer with spec and status joined."""
 
-import base64
-import binascii
-import re
-import uuid
 from dataclasses import replace
-from typing import Final
 
 from lambent.control.answers import Answers
-from lambent.control.built import require_built
 from lambent.control.code import CodeSource
-from lambent.control.configuration import ConfigurationRules, SpecFields, require_known_groups
-from lambent.control.quotas import LIST_PAGE_LIMIT
-from lambent.control.records import FunctionRecord, FunctionRecords, already_exists, require_updatable
+from lambent.control.configuration import ConfigurationRules, SpecFields
+from lambent.control.records import (
+    FamilyChange,
+    FunctionRecord,
+    FunctionRecords,
+    already_exists,
+    joined_after,
+    require_updatable,
+)
 from lambent.control.tags import parse_tags
+from lambent.control.targets import new_revision_id, parse_target, parse_unqualified
 from lambent.control.variables import VariableVault, parse_variables
+from lambent.control.versions import VersionCommands, new_version, require_no_snapshots
 from lambent.model.clock import Clock
-from lambent.model.documents import CodeSpec, FunctionSpec
-from lambent.model.errors import InvalidParameterValue
+from lambent.model.documents import CodeSpec, FunctionSpec, joined_status, render_function_spec
+from lambent.model.errors import InvalidParameterValue, ResourceConflict
 from lambent.model.functions import LATEST
-from lambent.model.ids import RevisionId
 from lambent.model.invocations import Target
-from lambent.model.names import MISMATCH, function_not_found, is_alias_name, is_latest, parse_function_reference
+from lambent.model.names import MISMATCH, function_not_found, is_alias_name, is_latest
 from lambent.model.requests import Members, RequestContext
-
-_NAME: Final = re.compile(r"[a-zA-Z0-9-_]{1,64}")
+from lambent.store.contract import Delete, Put
 
 
 class FunctionCommands:
-    """CreateFunction … ListFunctions."""
+    """CreateFunction … DeleteFunction."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class FunctionCommands:
         vault: VariableVault,
         rules: ConfigurationRules,
         answers: Answers,
+        versions: VersionCommands,
         clock: Clock,
     ) -> None:
         self._records = records
@@ -44,11 +45,12 @@ class FunctionCommands:
         self._vault = vault
         self._rules = rules
         self._answers = answers
+        self._versions = versions
         self._clock = clock
 
     async def create(self, ctx: RequestContext, members: Members) -> Members:
         """CreateFunction: everything is checked and the package durable before the document is written."""
-        target = _target(ctx, members, "CreateFunction")
+        target = parse_target(ctx, members, "CreateFunction")
         if not is_latest(target):
             raise InvalidParameterValue(MISMATCH)
         fields = self._rules.parse_creation(members, target.name)
@@ -58,42 +60,62 @@ class FunctionCommands:
             raise already_exists(target.name)
         code = await self._code.take(members["Code"], ctx.scope)
         last = await self._records.find_last_generation(ctx.scope, target.name)
-        record = await self._records.create(self._new_spec(target, fields, code, last))
-        return self._answers.configuration(record)
+        spec = self._new_spec(target, fields, code, last)
+        if members.get("Publish"):
+            return await self._create_published(spec)
+        return self._answers.configuration(await self._records.create(spec))
+
+    async def _create_published(self, spec: FunctionSpec) -> Members:
+        """Recorded from AWS: what is answered is version 1, Pending as the function is, under the unqualified ARN."""
+        require_no_snapshots(spec)
+        version = new_version(spec, None, was_live=False)
+        await self._records.create(replace(spec, last_version=1), Put(version.key, render_function_spec(version)))
+        return self._answers.configuration(FunctionRecord(version, joined_status(version, None), 0))
 
     async def get(self, ctx: RequestContext, members: Members) -> Members:
-        """GetFunction."""
-        target, record = await self._read(ctx, members, "GetFunction")
-        return self._answers.function(ctx, record, is_qualified=target.qualifier is not None)
+        """GetFunction, of ``$LATEST``, a version, or the version that an alias names."""
+        target = parse_target(ctx, members, "GetFunction")
+        return self._answers.function(ctx, await self._records.get_target(target), qualifier=target.qualifier)
 
     async def get_configuration(self, ctx: RequestContext, members: Members) -> Members:
-        """GetFunctionConfiguration."""
-        target, record = await self._read(ctx, members, "GetFunctionConfiguration")
-        return self._answers.configuration(record, is_qualified=target.qualifier is not None)
+        """GetFunctionConfiguration, likewise."""
+        target = parse_target(ctx, members, "GetFunctionConfiguration")
+        return self._answers.configuration(await self._records.get_target(target), qualifier=target.qualifier)
 
     async def update_code(self, ctx: RequestContext, members: Members) -> Members:
         """UpdateFunctionCode. A dry run checks all, stores no document and answers what would be."""
-        target, record = await self._read(ctx, members, "UpdateFunctionCode")
+        target = parse_unqualified(ctx, members, "UpdateFunctionCode")
+        record = await self._records.get(ctx.scope, target.name, function_not_found(target))
         if members.get("ImageUri"):
             raise InvalidParameterValue("Please don't provide ImageUri when updating a function with packageType Zip.")
         if members.get("Architectures"):
             self._rules.parse_architectures(members)
         self._rules.require_updatable(record.spec.runtime)
         require_updatable(record, members.get("RevisionId"))
+        if members.get("Publish"):
+            require_no_snapshots(record.spec)
         code = await self._code.take(members, ctx.scope)
         if members.get("DryRun"):
             return self._answers.configuration(replace(record, spec=replace(record.spec, code=code)))
+        return await self._deploy(ctx, members, target, code)
 
-        def decide(current: FunctionRecord) -> FunctionSpec:
+    async def _deploy(self, ctx: RequestContext, members: Members, target: Target, code: CodeSpec) -> Members:
+        async def decide(current: FunctionRecord) -> tuple[FamilyChange, FunctionRecord]:
             require_updatable(current, members.get("RevisionId"))
-            return self._next_spec(current.spec, {"code": code})
+            spec = self._next_spec(current.spec, {"code": code})
+            if members.get("Publish"):
+                require_no_snapshots(spec)
+                return await self._versions.publish_into(current, spec)
+            return FamilyChange(spec), FunctionRecord(spec, joined_after(spec, current), current.rev)
 
-        missing = function_not_found(target)
-        return self._answers.configuration(await self._records.change(ctx.scope, target.name, missing, decide))
+        changed = await self._records.change_family(ctx.scope, target.name, function_not_found(target), decide)
+        # Recorded from AWS (2025-11): with Publish the version is answered, under its own ARN.
+        qualifier = None if changed.spec.publication is None else changed.spec.version
+        return self._answers.configuration(changed, qualifier=qualifier)
 
     async def update_configuration(self, ctx: RequestContext, members: Members) -> Members:
         """UpdateFunctionConfiguration: members left out stay as they are."""
-        target, _ = await self._read(ctx, members, "UpdateFunctionConfiguration")
+        target = parse_unqualified(ctx, members, "UpdateFunctionConfiguration")
         sealed = self._seal(members, target)
 
         def decide(current: FunctionRecord) -> FunctionSpec:
@@ -105,8 +127,8 @@ class FunctionCommands:
         return self._answers.configuration(await self._records.change(ctx.scope, target.name, missing, decide))
 
     async def delete(self, ctx: RequestContext, members: Members) -> Members:
-        """DeleteFunction. Recorded from AWS (2025-11): a version that is not there is no error, if the function is."""
-        target = _target(ctx, members, "DeleteFunction")
+        """DeleteFunction: the whole function, or one version that no alias names."""
+        target = parse_target(ctx, members, "DeleteFunction")
         missing = function_not_found(replace(target, qualifier=None))
         if target.qualifier == LATEST:
             raise InvalidParameterValue("$LATEST version cannot be deleted without deleting the function.")
@@ -115,25 +137,26 @@ class FunctionCommands:
         if target.qualifier is None:
             await self._records.delete(ctx.scope, target.name, missing)
         else:
-            await self._records.get(ctx.scope, target.name, missing)
+            await self._delete_version(target, target.qualifier)
         return {"StatusCode": 204}
 
-    async def list(self, ctx: RequestContext, members: Members) -> Members:
-        """ListFunctions: at most 50 a page. ``ALL`` means all versions, of which ``$LATEST`` is built."""
-        require_built("ListFunctions", members)
-        limit = min(members.get("MaxItems") or LIST_PAGE_LIMIT, LIST_PAGE_LIMIT)
-        after = parse_marker(members["Marker"]) if members.get("Marker") else ""
-        records, following = await self._records.list(ctx.scope, after=after, limit=limit)
-        is_qualified = members.get("FunctionVersion") == "ALL"
-        answer: Members = {"Functions": [self._answers.entry(record, is_qualified=is_qualified) for record in records]}
-        return {**answer, "NextMarker": render_marker(following)} if following else answer
+    async def _delete_version(self, target: Target, number: str) -> None:
+        """Recorded from AWS (2025-11): a version that is not there is no error, if the function is."""
 
-    async def _read(self, ctx: RequestContext, members: Members, operation: str) -> tuple[Target, FunctionRecord]:
-        target = _target(ctx, members, operation)
-        missing = function_not_found(target)
-        if not is_latest(target):
-            raise missing  # neither versions nor aliases are built, so none of them is there
-        return target, await self._records.get(ctx.scope, target.name, missing)
+        async def decide(current: FunctionRecord) -> tuple[FamilyChange, None]:
+            version = await self._records.find_qualified(current.spec, number)
+            if version is None:
+                return FamilyChange(current.spec), None
+            aliases = await self._records.aliases(current.spec)
+            if used_by := [alias.name for alias in aliases if number in alias.versions]:
+                # Seen from AWS by users of several deployment tools.
+                raise ResourceConflict(
+                    f"Unable to delete version because the following aliases reference it: [{', '.join(used_by)}]"
+                )
+            return FamilyChange(current.spec, (Delete(version.spec.key),)), None
+
+        missing = function_not_found(replace(target, qualifier=None))
+        await self._records.change_family(target.scope, target.name, missing, decide)
 
     def _seal(self, members: Members, target: Target) -> SpecFields:
         if members.get("Environment") is None:
@@ -161,37 +184,7 @@ class FunctionCommands:
             spec,
             generation=spec.generation + 1,
             revision_id=new_revision_id(),
+            touched_revision_id=None,
             last_modified_at=self._clock.now(),
             **fields,
         )
-
-
-def new_revision_id() -> RevisionId:
-    """Return a RevisionId that nobody has."""
-    return RevisionId(str(uuid.uuid4()))
-
-
-def render_marker(name: str) -> str:
-    """Return the opaque NextMarker of a page that ended with ``name``."""
-    return base64.urlsafe_b64encode(name.encode()).decode()
-
-
-def parse_marker(marker: str) -> str:
-    """Return the name after which a list goes on. InvalidParameterValue for what is no marker of ours."""
-    try:
-        name = base64.b64decode(marker.encode(), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError) as error:
-        raise InvalidParameterValue("Invalid marker.") from error
-    if not _NAME.fullmatch(name):
-        raise InvalidParameterValue("Invalid marker.")
-    return name
-
-
-def _target(ctx: RequestContext, members: Members, operation: str) -> Target:
-    """Return which function is meant; refuse members that do not act here."""
-    target = parse_function_reference(
-        members["FunctionName"], members.get("Qualifier"), ctx.scope, operation, caller_arn=ctx.caller.arn
-    )
-    require_known_groups(members)
-    require_built(operation, members)
-    return target

@@ -1,10 +1,12 @@
 """The functions that can be invoked, in memory, kept fresh by the store's change notices.
 
 Documents are kept as JSON and parsed when a function is first invoked: thousands of them cost bytes, not time. The
-snapshot that serves is the status's ``live``: the old one while an update is under way, and after it failed.
+snapshot that serves is the status's ``live``: the old one while an update is under way, and after it failed. Versions
+are snapshots under keys of their own; an alias names one of them, or draws between two for each call.
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,28 +15,38 @@ import structlog
 
 from lambent.model.clock import Clock
 from lambent.model.documents import (
+    ALIAS_SPECS,
     FUNCTION_SPECS,
     FUNCTION_STATUSES,
+    VERSION_SPECS,
+    VERSION_STATUSES,
+    AliasSpec,
     FunctionSpec,
+    alias_key,
+    function_spec_key,
     function_version,
     joined_status,
     live_spec,
+    parse_alias,
     parse_function_key,
     parse_function_spec,
     parse_function_status,
+    status_key,
+    version_spec_key,
 )
-from lambent.model.errors import HostError, ResourceConflict
+from lambent.model.errors import HostError, ResourceConflict, ResourceNotFound
 from lambent.model.functions import LATEST, FunctionVersion
 from lambent.model.ids import FunctionArn
 from lambent.model.invocations import Target
-from lambent.model.names import function_not_found
+from lambent.model.names import function_not_found, is_alias_name
 from lambent.store.contract import Cursor, Documents, StoreError, WatchLost
 
 RETRY_S: Final = 0.5
+_FOLLOWED: Final = (FUNCTION_SPECS, FUNCTION_STATUSES, VERSION_SPECS, VERSION_STATUSES, ALIAS_SPECS)
 
 log = structlog.get_logger(__name__)
 
-_Name = tuple[str, str, str]  # account, region, function
+_Name = tuple[str, str, str, str]  # account, region, function, qualifier
 Variables = tuple[tuple[str, str], ...]
 OnReplaced = Callable[[FunctionArn, int | None], None]
 
@@ -43,7 +55,8 @@ class FunctionView:
     """What is invocable now. ``load``, then ``run`` in an owner's task; ``resolve`` reads memory only.
 
     ``open_variables`` gives a function's environment variables in clear text; ``on_replaced`` hears of a version ARN
-    whose snapshots are outdated, but for one generation (None: all of them).
+    whose snapshots are outdated, but for one generation (None: all of them). ``draw`` returns a number of [0, 1) for
+    each call of an alias with weights.
     """
 
     def __init__(
@@ -52,14 +65,17 @@ class FunctionView:
         clock: Clock,
         open_variables: Callable[[FunctionSpec], Variables],
         on_replaced: OnReplaced,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._documents = documents
         self._clock = clock
         self._open_variables = open_variables
         self._on_replaced = on_replaced
+        self._draw = draw
         self._values: dict[str, bytes] = {}
         self._revs: dict[str, int] = {}
         self._versions: dict[_Name, FunctionVersion] = {}
+        self._aliases: dict[_Name, AliasSpec] = {}
         self._waiters: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._cursors: dict[str, Cursor] = {}
 
@@ -69,27 +85,28 @@ class FunctionView:
         A snapshot: later updates do not change it. No qualifier means ``$LATEST``.
         Raises ResourceNotFound, ResourceConflict while it is Pending or Failed, with AWS's message for each.
         """
-        if target.qualifier is None or target.qualifier == LATEST:
-            scope = target.scope
-            name = (scope.account_id, scope.region, target.name)
-            return self._versions.get(name) or self._load_version(name, target)
-        # Versions and aliases are looked up here; until they can be published, none exists.
-        raise function_not_found(target)
+        scope, qualifier = target.scope, target.qualifier or LATEST
+        name = (scope.account_id, scope.region, target.name, qualifier)
+        if (version := self._versions.get(name)) is not None:
+            return version
+        if qualifier != LATEST and is_alias_name(qualifier):
+            return self._resolve_alias(name, target)
+        return self._load_version(name, target)
 
     async def load(self) -> None:
         """Read every function's documents; returns when ``resolve`` answers for all that is stored."""
-        for prefix in (FUNCTION_SPECS, FUNCTION_STATUSES):
+        for prefix in _FOLLOWED:
             self._cursors[prefix] = await self._list(prefix)
 
     async def run(self) -> None:
         """Follow the store until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for prefix in (FUNCTION_SPECS, FUNCTION_STATUSES):
+            for prefix in _FOLLOWED:
                 group.create_task(self._follow(prefix), name=f"view of {prefix}")
 
     async def applied(self, key: str, rev: int) -> None:
         """Return once this view is at ``rev`` of ``key`` or beyond; at once for documents it does not follow."""
-        if not key.startswith((FUNCTION_SPECS, FUNCTION_STATUSES)) or self._revs.get(key, 0) >= rev:
+        if not key.startswith(_FOLLOWED) or self._revs.get(key, 0) >= rev:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(key, []).append((rev, waiter))
@@ -97,14 +114,28 @@ class FunctionView:
 
     # --- resolving
 
+    def _resolve_alias(self, name: _Name, target: Target) -> FunctionVersion:
+        if (alias := self._aliases.get(name)) is None:
+            stored = self._values.get(alias_key(target.scope, target.name, name[3]))
+            if stored is None:
+                raise function_not_found(target)
+            alias = self._aliases[name] = parse_alias(msgspec.json.decode(stored))
+        version = alias.version
+        # Developer guide, "Alias routing configuration": plain probability, drawn for each call.
+        if alias.weights and self._draw() < alias.weights[0][1]:
+            version = alias.weights[0][0]
+        return self.resolve(Target(target.scope, target.name, version))
+
     def _load_version(self, name: _Name, target: Target) -> FunctionVersion:
-        key = "/".join(name)
-        if (stored := self._values.get(FUNCTION_SPECS + key)) is None:
+        key = _spec_key(name, target)
+        if key is None or (stored := self._values.get(key)) is None:
             # Recorded from AWS: without a qualifier, Invoke reports the name with ":$LATEST".
-            raise function_not_found(Target(target.scope, target.name, LATEST))
+            raise function_not_found(Target(target.scope, target.name, name[3]))
         spec = parse_function_spec(msgspec.json.decode(stored))
+        if spec.publication is not None:
+            self._require_function(spec, target)
         status = None
-        if (stored := self._values.get(FUNCTION_STATUSES + key)) is not None:
+        if (stored := self._values.get(status_key(key))) is not None:
             status = parse_function_status(msgspec.json.decode(stored))
         live = live_spec(spec, status)
         if live is None:
@@ -116,6 +147,12 @@ class FunctionView:
         version = function_version(live, self._open_variables(live))
         self._versions[name] = version
         return version
+
+    def _require_function(self, spec: FunctionSpec, target: Target) -> None:
+        """Raise ResourceNotFound for what is left of a function that is gone."""
+        stored = self._values.get(function_spec_key(spec.scope, spec.name))
+        if stored is None or msgspec.json.decode(stored).get("first_generation") != spec.first_generation:
+            raise function_not_found(target)
 
     # --- following
 
@@ -162,15 +199,17 @@ class FunctionView:
         self._wake(key, rev)
 
     def _refresh(self, key: str) -> None:
-        """Drop the version that ``key`` speaks of, if it was invoked, and say which generation may go on."""
-        scope, function = parse_function_key(key)
-        name = (scope.account_id, scope.region, function)
+        """Drop what ``key`` speaks of, if it was invoked, and say which generation of it may go on."""
+        scope, function, qualifier = parse_function_key(key)
+        name = (scope.account_id, scope.region, function, qualifier)
+        if key.startswith(ALIAS_SPECS):
+            self._aliases.pop(name, None)
+            return
         if (old := self._versions.pop(name, None)) is None:
             return
-        target = Target(scope, function)
         try:
-            new = self._load_version(name, target)
-        except (ResourceConflict, type(function_not_found(target))):
+            new = self._load_version(name, Target(scope, function, qualifier))
+        except (ResourceConflict, ResourceNotFound):
             self._on_replaced(old.arn, None)
             return
         except HostError:
@@ -189,3 +228,12 @@ class FunctionView:
         for wanted, waiter in waiting:
             if wanted <= rev and not waiter.done():
                 waiter.set_result(None)
+
+
+def _spec_key(name: _Name, target: Target) -> str | None:
+    """Return the key of the snapshot that a name without alias means; None for what can be no version."""
+    if name[3] == LATEST:
+        return function_spec_key(target.scope, target.name)
+    if name[3].isdecimal() and name[3][0] != "0":
+        return version_spec_key(target.scope, target.name, int(name[3]))
+    return None

@@ -1,7 +1,8 @@
 """Stored documents of functions: keys, values, schema, and how a spec and its status are read together.
 
-``spec/function/…`` is written by control alone, ``status/function/…`` by the reconciler alone; answers and the data
-plane join both. A document of a newer schema is refused; fields this release does not know survive a rewrite.
+``spec/…`` is written by control alone, ``status/…`` by the reconciler alone; answers and the data plane join both.
+A version is a snapshot of ``$LATEST`` under a key of its own, never written again. A document of a newer schema is
+refused; fields this release does not know survive a rewrite.
 """
 
 import json
@@ -20,6 +21,10 @@ from lambent.model.ids import Digest, RevisionId, Scope
 SCHEMA: Final = 1
 FUNCTION_SPECS: Final = "spec/function/"  # prefixes, for lists and watches
 FUNCTION_STATUSES: Final = "status/function/"
+VERSION_SPECS: Final = "spec/version/"
+VERSION_STATUSES: Final = "status/version/"
+ALIAS_SPECS: Final = "spec/alias/"
+NUMBER_DIGITS: Final = 10  # of a version in keys, so that lists come in the order of numbers
 
 Document = dict[str, Any]  # a document's value, as the store keeps it
 
@@ -85,11 +90,24 @@ class FileSystemSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What makes a snapshot a version. ``latest_description`` is what ``$LATEST`` had when it was published.
+
+    ``was_live``: that ``$LATEST`` was ready then, so the version is from its first moment and needs no status.
+    """
+
+    number: int
+    latest_description: str = ""
+    was_live: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionSpec:
-    """What the owner wants ``$LATEST`` of a function to be.
+    """What the owner wants ``$LATEST`` of a function to be; with a ``publication``, one version of it, for ever.
 
     ``generation`` names this snapshot and grows with every change; ``first_generation`` names the function itself:
     delete and re-create give another one. Compare generations for equality: a clock set back may re-create lower.
+    A version has the generation of the ``$LATEST`` that it was.
     """
 
     scope: Scope
@@ -118,12 +136,27 @@ class FunctionSpec:
     sealed_environment: str | None = field(default=None, repr=False)  # base64; None: never set, no Environment member
     code: CodeSpec
     tags: tuple[tuple[str, str], ...] = ()
+    publication: Publication | None = None
+    last_version: int = 0  # of $LATEST: the highest number that was ever published; numbers are never used again
+    touched_revision_id: RevisionId | None = None  # of $LATEST: since something beside the snapshot changed
     unknown: str = field(default="", repr=False)  # JSON of fields of a later release
 
     @property
     def key(self) -> str:
         """The key of the document that holds this value."""
-        return function_spec_key(self.scope, self.name)
+        if self.publication is None:
+            return function_spec_key(self.scope, self.name)
+        return version_spec_key(self.scope, self.name, self.publication.number)
+
+    @property
+    def status_key(self) -> str:
+        """The key of the status of this value."""
+        return status_key(self.key)
+
+    @property
+    def version(self) -> str:
+        """``$LATEST``, or the version's number."""
+        return LATEST if self.publication is None else str(self.publication.number)
 
     @property
     def arn(self) -> str:
@@ -158,6 +191,40 @@ class FunctionStatus:
         return self.live.generation if self.live else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AliasSpec:
+    """A name for one version of a function, or for two with a share of the calls for the second.
+
+    ``weights`` has at most one pair of version number and share. The alias belongs to the function that
+    ``first_generation`` names.
+    """
+
+    scope: Scope
+    function: str
+    name: str
+    first_generation: int
+    version: str
+    description: str = ""
+    weights: tuple[tuple[str, float], ...] = ()
+    revision_id: RevisionId
+    unknown: str = field(default="", repr=False)
+
+    @property
+    def key(self) -> str:
+        """The key of the document that holds this value."""
+        return alias_key(self.scope, self.function, self.name)
+
+    @property
+    def arn(self) -> str:
+        """The ARN of the alias."""
+        return self.scope.arn("lambda", f"function:{self.function}:{self.name}")
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Every version that calls may go to."""
+        return (self.version, *(version for version, _ in self.weights))
+
+
 def function_spec_key(scope: Scope, name: str) -> str:
     """Return the key of a function's spec."""
     return f"{FUNCTION_SPECS}{scope.account_id}/{scope.region}/{name}"
@@ -173,11 +240,45 @@ def function_specs_prefix(scope: Scope) -> str:
     return f"{FUNCTION_SPECS}{scope.account_id}/{scope.region}/"
 
 
-def parse_function_key(key: str) -> tuple[Scope, str]:
-    """Return scope and name that the key of a spec or a status speaks of."""
+def version_specs_prefix(scope: Scope, name: str) -> str:
+    """Return the prefix of the versions of a function, in the order of their numbers."""
+    return f"{VERSION_SPECS}{scope.account_id}/{scope.region}/{name}/"
+
+
+def version_spec_key(scope: Scope, name: str, number: int) -> str:
+    """Return the key of one version."""
+    return f"{version_specs_prefix(scope, name)}{number:0{NUMBER_DIGITS}d}"
+
+
+def aliases_prefix(scope: Scope, function: str) -> str:
+    """Return the prefix of the aliases of a function, in the order of their names."""
+    return f"{ALIAS_SPECS}{scope.account_id}/{scope.region}/{function}/"
+
+
+def alias_key(scope: Scope, function: str, name: str) -> str:
+    """Return the key of one alias."""
+    return f"{aliases_prefix(scope, function)}{name}"
+
+
+def status_key(spec_key: str) -> str:
+    """Return the key of the status that belongs to a spec."""
+    return f"status/{spec_key.removeprefix('spec/')}"
+
+
+def spec_key(key: str) -> str:
+    """Return the key of the spec that a status, or a spec, belongs to."""
+    return f"spec/{key.removeprefix('status/')}" if key.startswith("status/") else key
+
+
+def parse_function_key(key: str) -> tuple[Scope, str, str]:
+    """Return scope, function and qualifier that the key of a spec, status or alias speaks of."""
     match key.split("/"):
         case ["spec" | "status", "function", account_id, region, name]:
-            return Scope(account_id, region), name
+            return Scope(account_id, region), name, LATEST
+        case ["spec" | "status", "version", account_id, region, name, number] if number.isdecimal():
+            return Scope(account_id, region), name, str(int(number))
+        case ["spec", "alias", account_id, region, name, alias]:
+            return Scope(account_id, region), name, alias
         case _:
             raise HostError(f"not a function's document: {key}")
 
@@ -206,13 +307,33 @@ def render_function_status(status: FunctionStatus) -> Document:
     return {**document, "live": render_function_spec(status.live) if status.live else None}
 
 
+def parse_alias(value: object) -> AliasSpec:
+    """Return the alias that a document holds. HostError if its schema is newer than ours or it is damaged."""
+    return _parse(value, AliasSpec)
+
+
+def render_alias(alias: AliasSpec) -> Document:
+    """Return the document that holds ``alias``."""
+    return _render(alias)
+
+
 def joined_status(spec: FunctionSpec, status: FunctionStatus | None) -> FunctionStatus:
     """Return what answers say of ``spec`` now, given the stored status, which may be absent, older, or of a namesake.
 
     Recorded from AWS: a new function is Pending/Creating without LastUpdateStatus; an update leaves State and shows
-    InProgress/Creating; every step has a RevisionId of its own.
+    InProgress/Creating; every step has a RevisionId of its own. A version published from a ready ``$LATEST`` is
+    Active at once.
     """
     if status is None or status.first_generation != spec.first_generation:
+        if is_born_live(spec):
+            return FunctionStatus(
+                generation=spec.generation,
+                first_generation=spec.first_generation,
+                live=spec,
+                state=State.ACTIVE,
+                last_update_status=UpdateStatus.SUCCESSFUL,
+                revision_id=spec.revision_id,
+            )
         return FunctionStatus(
             generation=spec.generation,
             first_generation=spec.first_generation,
@@ -222,7 +343,8 @@ def joined_status(spec: FunctionSpec, status: FunctionStatus | None) -> Function
             revision_id=spec.revision_id,
         )
     if status.generation == spec.generation:
-        return status
+        touched = spec.touched_revision_id
+        return replace(status, revision_id=touched) if touched is not None else status
     return replace(
         status,
         generation=spec.generation,
@@ -236,16 +358,21 @@ def joined_status(spec: FunctionSpec, status: FunctionStatus | None) -> Function
 def live_spec(spec: FunctionSpec, status: FunctionStatus | None) -> FunctionSpec | None:
     """Return the spec that invocations of this function run now; None while there is none (Pending, Failed)."""
     if status is None or status.first_generation != spec.first_generation:
-        return None
+        return spec if is_born_live(spec) else None
     return status.live
 
 
+def is_born_live(spec: FunctionSpec) -> bool:
+    """Return whether ``spec`` is a version that runs without anything being made ready for it."""
+    return spec.publication is not None and spec.publication.was_live
+
+
 def function_version(spec: FunctionSpec, environment: tuple[tuple[str, str], ...]) -> FunctionVersion:
-    """Return ``$LATEST`` as ``spec`` describes it, with its environment in clear text."""
+    """Return the version that ``spec`` describes, with its environment in clear text."""
     return FunctionVersion(
         scope=spec.scope,
         name=spec.name,
-        version=LATEST,
+        version=spec.version,
         generation=spec.generation,
         runtime=spec.runtime or "",
         handler=spec.handler or "",
@@ -262,7 +389,7 @@ def function_version(spec: FunctionSpec, environment: tuple[tuple[str, str], ...
     )
 
 
-_T = TypeVar("_T", FunctionSpec, FunctionStatus)
+_T = TypeVar("_T", FunctionSpec, FunctionStatus, AliasSpec)
 
 
 def _parse(value: object, kind: type[_T]) -> _T:
@@ -279,14 +406,14 @@ def _parse(value: object, kind: type[_T]) -> _T:
     return replace(parsed, unknown=json.dumps(unknown, sort_keys=True)) if unknown else parsed
 
 
-def _render(value: FunctionSpec | FunctionStatus) -> Document:
+def _render(value: FunctionSpec | FunctionStatus | AliasSpec) -> Document:
     document = _builtins(value)
     if value.unknown:
         _graft(document, json.loads(value.unknown))
     return {"schema": SCHEMA, **document}
 
 
-def _builtins(value: FunctionSpec | FunctionStatus) -> Document:
+def _builtins(value: FunctionSpec | FunctionStatus | AliasSpec) -> Document:
     document: Document = msgspec.json.decode(msgspec.json.encode(value))  # lists, not tuples: what a store gives back
     document.pop("unknown")
     return document

@@ -5,12 +5,14 @@ from typing import Any, Final
 import structlog
 
 from lambent.model.clock import Clock
-from lambent.model.documents import FUNCTION_SPECS, FUNCTION_STATUSES
+from lambent.model.documents import FUNCTION_SPECS, FUNCTION_STATUSES, VERSION_SPECS, VERSION_STATUSES
 from lambent.model.ids import Digest
 from lambent.reconcile.seams import CodeTrees
 from lambent.store.contract import Documents
 
 _BLOCK: Final = 1000
+# In this order: what $LATEST lost before its spec was read was published before that, and versions are read later.
+_NAMING: Final = (FUNCTION_SPECS, FUNCTION_STATUSES, VERSION_SPECS, VERSION_STATUSES)
 log = structlog.get_logger(__name__)
 
 
@@ -45,7 +47,9 @@ class PackageCollector:
     async def collect_once(self) -> bool:
         """Collect once; return whether something went. A list that fails deletes nothing."""
         # A spec written after this listing is safe: taking a package in makes it young, and young ones stay.
-        keep = await self._find_digests(FUNCTION_SPECS) | await self._find_digests(FUNCTION_STATUSES)
+        keep: set[Digest] = set()
+        for prefix in _NAMING:
+            keep |= await self._find_digests(prefix)
         gone = await self._trees.collect(keep)
         if gone:
             log.info("packages_collected", packages=gone)

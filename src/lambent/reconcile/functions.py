@@ -1,4 +1,4 @@
-"""Makes every spec of a function true: tree, runtime, bytecode, live, settled. Writes statuses, never a spec.
+"""Makes every spec of a function or version true: tree, runtime, bytecode, live, settled. Writes statuses only.
 
 One task per function with work to do; what a crash interrupts is found unsettled at the next start.
 """
@@ -15,14 +15,15 @@ from lambent.model.clock import Clock
 from lambent.model.documents import (
     FUNCTION_SPECS,
     FUNCTION_STATUSES,
+    VERSION_SPECS,
+    VERSION_STATUSES,
     FunctionSpec,
     FunctionStatus,
-    function_spec_key,
-    function_status_key,
-    parse_function_key,
     parse_function_spec,
     parse_function_status,
     render_function_status,
+    spec_key,
+    status_key,
 )
 from lambent.model.errors import HostError
 from lambent.model.ids import RevisionId
@@ -41,6 +42,7 @@ from lambent.store.contract import ABSENT, Conflict, Cursor, Documents, StoreErr
 
 _BLOCK: Final = 1000
 _LONGEST_PAUSE_S: Final = 30.0
+_KINDS: Final = ((FUNCTION_SPECS, FUNCTION_STATUSES), (VERSION_SPECS, VERSION_STATUSES))
 log = structlog.get_logger(__name__)
 
 
@@ -72,31 +74,21 @@ class FunctionReconciler:
         """Settle what is unsettled now, then follow changes, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._retry_failed(group), name="retry failed functions")
-            while True:
-                cursor = await self._start_unsettled(group)
-                try:
-                    async for change in self._documents.watch(FUNCTION_SPECS, cursor):
-                        self._ask(change.key, group)
-                except WatchLost:
-                    log.warning("function_watch_lost")
-                except StoreError:
-                    log.exception("function_watch_failed")
-                    await self._clock.sleep_s(1.0)
+            for specs, statuses in _KINDS:
+                group.create_task(self._watch(specs, statuses, group), name=f"reconcile {specs}")
 
     async def reconcile_once(self, key: str, *, retry: bool = False) -> bool:
         """Bring the function of spec ``key`` one whole way; False if there was nothing to do.
 
         ``retry`` tries a function again that failed for want of something on this host.
         """
-        scope, name = parse_function_key(key)
-        status_key = function_status_key(scope, name)
-        doc, status_doc = await self._documents.find(key), await self._documents.find(status_key)
+        doc, status_doc = await self._documents.find(key), await self._documents.find(status_key(key))
         if doc is None:
             self._failed.discard(key)
-            return bool(await self._documents.delete(status_key))
+            return bool(await self._documents.delete(status_key(key)))
         spec = parse_function_spec(doc.value)
         status = parse_function_status(status_doc.value) if status_doc else None
-        if status is not None and is_settled(spec, status) and not (retry and is_curable(status)):
+        if is_settled(spec, status) and not (retry and status is not None and is_curable(status)):
             return False
         return await self._settle(spec, status, status_doc.rev if status_doc else None)
 
@@ -108,11 +100,11 @@ class FunctionReconciler:
             return await self._fail(spec, status, rev, failure)
         live_rev = await self._write(spec, decide_live(spec, status), rev)
         # LastUpdateStatus turns Successful when every live view runs this spec, not before.
-        await self._visible(function_status_key(spec.scope, spec.name), live_rev)
+        await self._visible(spec.status_key, live_rev)
         ready = decide_ready(spec, _new_revision_id(), runtime.version_arn(spec.scope.region))
         await self._write(spec, ready, live_rev)
         self._failed.discard(spec.key)
-        log.info("function_settled", function_arn=spec.arn, generation=spec.generation)
+        log.info("function_settled", function_arn=spec.arn, version=spec.version, generation=spec.generation)
         return True
 
     async def _prepare(self, spec: FunctionSpec) -> PreparedRuntime:
@@ -142,8 +134,8 @@ class FunctionReconciler:
         return True
 
     async def _write(self, spec: FunctionSpec, status: FunctionStatus, rev: int | None) -> int:
-        key = function_status_key(spec.scope, spec.name)
-        return await self._documents.put(key, render_function_status(status), expect=ABSENT if rev is None else rev)
+        document = render_function_status(status)
+        return await self._documents.put(spec.status_key, document, expect=ABSENT if rev is None else rev)
 
     def _ask(self, key: str, group: asyncio.TaskGroup, *, retry: bool = False) -> None:
         """See that a task looks at the function after this moment."""
@@ -179,10 +171,23 @@ class FunctionReconciler:
             for key in sorted(self._failed):
                 self._ask(key, group, retry=True)
 
-    async def _start_unsettled(self, group: asyncio.TaskGroup) -> Cursor:
+    async def _watch(self, specs: str, statuses: str, group: asyncio.TaskGroup) -> None:
+        """Follow one kind of spec for ever."""
+        while True:
+            cursor = await self._start_unsettled(specs, statuses, group)
+            try:
+                async for change in self._documents.watch(specs, cursor):
+                    self._ask(change.key, group)
+            except WatchLost:
+                log.warning("function_watch_lost", prefix=specs)
+            except StoreError:
+                log.exception("function_watch_failed", prefix=specs)
+                await self._clock.sleep_s(1.0)
+
+    async def _start_unsettled(self, of_specs: str, of_statuses: str, group: asyncio.TaskGroup) -> Cursor:
         """Ask for every function whose status is missing, old, curable, or of a function that is gone."""
-        statuses, _ = await self._read_all(FUNCTION_STATUSES)
-        specs, cursor = await self._read_all(FUNCTION_SPECS)
+        statuses, _ = await self._read_all(of_statuses)
+        specs, cursor = await self._read_all(of_specs)
         for key, value in specs.items():
             if _may_have_work(value, statuses.pop(key, None)):
                 self._ask(key, group, retry=True)
@@ -191,12 +196,12 @@ class FunctionReconciler:
         return cursor
 
     async def _read_all(self, prefix: str) -> tuple[dict[str, Any], Cursor]:
-        """Return the values of all documents, each by the key of its function's spec, and where to watch from."""
+        """Return the values of all documents, each by the key of its spec, and where to watch from."""
         values: dict[str, Any] = {}
         page = await self._documents.list(prefix, limit=_BLOCK)
         cursor = page.cursor
         while True:
-            values.update((function_spec_key(*parse_function_key(doc.key)), doc.value) for doc in page.docs)
+            values.update((spec_key(doc.key), doc.value) for doc in page.docs)
             if page.next is None:
                 return values, cursor
             page = await self._documents.list(prefix, after=page.next, limit=_BLOCK)
@@ -224,9 +229,11 @@ def _failing_as(code: str) -> Iterator[None]:
 def _may_have_work(spec: Any, status: Any) -> bool:
     """Return whether the function needs a closer look; cheap, for ten thousand of them at a start."""
     try:
+        if (publication := spec.get("publication")) is not None and publication["was_live"]:
+            return False
         is_same = all(spec[field] == status[field] for field in ("generation", "first_generation"))
         return not is_same or status["state"] != "Active" or status["last_update_status"] != "Successful"
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         return True
 
 

@@ -12,6 +12,7 @@ from lambent.model.documents import (
     FunctionStatus,
     State,
     UpdateStatus,
+    is_born_live,
     joined_status,
 )
 from lambent.model.ids import RevisionId
@@ -25,6 +26,8 @@ _CURABLE: Final = frozenset({INVALID_RUNTIME, INTERNAL_ERROR})
 
 def is_settled(spec: FunctionSpec, status: FunctionStatus | None) -> bool:
     """Return whether ``status`` is the last word on ``spec``, good or bad."""
+    if is_born_live(spec):
+        return True
     return (
         status is not None
         and status.first_generation == spec.first_generation

@@ -11,7 +11,7 @@ import pytest
 
 from lambent.access.sealing import KEY_BYTES, Sealer
 from lambent.control.commands import LambdaCommands
-from lambent.model.documents import FUNCTION_SPECS, function_spec_key
+from lambent.model.documents import FUNCTION_SPECS, VERSION_SPECS, function_spec_key
 from lambent.model.errors import CallerError, NeighbourRefusal, RequestTooLarge
 from lambent.model.ids import Digest, RequestId, Scope
 from lambent.model.requests import Caller, Members, RequestContext
@@ -46,6 +46,12 @@ class PausingDocuments:
         rev = await self._documents.put(key, value, expect=expect)
         self.history.append((key, value))
         return rev
+
+    async def transact(self, *ops, fence=None, op=None):
+        await asyncio.sleep(0)
+        revs = await self._documents.transact(*ops)
+        self.history += [(op.key, getattr(op, "value", None)) for op, rev in zip(ops, revs, strict=True) if rev]
+        return revs
 
     async def delete(self, key, *, expect=ANY, fence=None):
         await asyncio.sleep(0)
@@ -145,6 +151,9 @@ class World:
         specs = await self.documents.list(FUNCTION_SPECS)
         for key in [function_spec_key(SCOPE, name) for name in names] or [doc.key for doc in specs.docs]:
             await self.reconciler.reconcile_once(key)
+        for doc in (await self.documents.list(VERSION_SPECS)).docs:
+            if not names or doc.key.split("/")[4] in names:
+                await self.reconciler.reconcile_once(doc.key)
 
     async def stored(self, name: str = "f") -> Members:
         """Return the spec's document as it is stored."""

@@ -30,7 +30,6 @@ BEYOND_DEFAULT = [
     ("CodeSigningConfigArn", "arn:aws:lambda:us-east-1:123456789012:code-signing-config:csc-1"),
     ("Architectures", ["arm64"]),
     ("TracingConfig", {"Mode": "Active"}),
-    ("Publish", True),
     ("PublishTo", "LATEST_PUBLISHED"),
     ("RuntimeConfig", {"RuntimeArn": "a", "RuntimeAlias": "b"}),
     ("AcceleratorConfig", {"AcceleratorMemorySize": 1}),
@@ -75,13 +74,6 @@ async def test_a_way_to_give_code_that_is_not_built_is_refused_in_words(world, m
     code = {"ZipFile": b"PK", member: value}
     assert (await world.refusal("CreateFunction", **{**creation(), "Code": code}))[1] == (
         f"Code.{member} is not supported yet"
-    )
-
-
-async def test_publishing_with_new_code_is_refused_in_words(world):
-    await world.create_active()
-    assert (await world.refusal("UpdateFunctionCode", FunctionName="f", ZipFile=b"PK", Publish=True))[1] == (
-        "Publish is not supported yet"
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from lambent.control.answers import render_last_modified
-from lambent.control.functions import parse_marker, render_marker
+from lambent.control.targets import parse_marker, render_marker
 from lambent.model.errors import InvalidParameterValue
 from lambent.model.ids import Scope
 
@@ -288,7 +288,7 @@ async def test_all_versions_show_the_qualified_arn(world):
     assert entry["FunctionArn"] == f"{ARN}:$LATEST"
 
 
-@pytest.mark.parametrize("marker", ["x", "%%%", "ZiB4", render_marker("a/b"), render_marker("a" * 65)])
+@pytest.mark.parametrize("marker", ["x", "%%%", "ZiB4", render_marker("a/b"), render_marker("a" * 129)])
 async def test_a_marker_that_is_none_of_ours_is_refused(world, marker):
     assert await world.refusal("ListFunctions", Marker=marker) == ("InvalidParameterValueException", "Invalid marker.")
 

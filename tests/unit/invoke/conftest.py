@@ -9,12 +9,15 @@ import pytest
 
 from lambent.invoke.functions import FunctionView
 from lambent.model.documents import (
+    AliasSpec,
     CodeSpec,
     FunctionSpec,
     FunctionStatus,
+    Publication,
     State,
     function_spec_key,
     function_status_key,
+    render_alias,
     render_function_spec,
     render_function_status,
 )
@@ -67,7 +70,7 @@ async def put_status(documents, name, status):
 
 
 @asynccontextmanager
-async def open_view(documents):
+async def open_view(documents, **changes):
     """Yield a loaded, following view, and what it said of replaced versions."""
     replaced = []
     view = FunctionView(
@@ -75,6 +78,7 @@ async def open_view(documents):
         FakeClock(),
         lambda spec: (("GENERATION", str(spec.generation)),),
         lambda *what: replaced.append(what),
+        **changes,
     )
     await view.load()
     async with asyncio.TaskGroup() as group:
@@ -88,5 +92,6 @@ def kit():
     return SimpleNamespace(
         SCOPE=SCOPE, ARN=ARN, make_spec=make_spec, make_status=make_status, make_call=make_call, put_spec=put_spec,
         put_status=put_status, open_view=open_view, State=State, Target=Target,
-        spec_key=function_spec_key, status_key=function_status_key,
+        AliasSpec=AliasSpec, Publication=Publication, render_alias=render_alias, render_spec=render_function_spec,
+        render_status=render_function_status, spec_key=function_spec_key, status_key=function_status_key,
     )  # fmt: skip

@@ -174,3 +174,101 @@ async def test_lost_watch_is_followed_by_a_list_that_also_finds_deletions(kit, d
         with pytest.raises(ResourceNotFound):
             view.resolve(kit.Target(kit.SCOPE, "fn"))
         assert forgetful.lists >= 3
+
+
+async def put_version(kit, documents, number, generation, *, was_live=True, **changes):
+    spec = kit.make_spec(
+        generation=generation, publication=kit.Publication(number=number, was_live=was_live), **changes
+    )
+    return spec, await documents.put(spec.key, kit.render_spec(spec))
+
+
+async def put_alias(kit, documents, version, *weights):
+    alias = kit.AliasSpec(
+        scope=kit.SCOPE,
+        function="fn",
+        name="live",
+        first_generation=1,
+        version=version,
+        weights=weights,
+        revision_id="a",
+    )
+    return alias.key, await documents.put(alias.key, kit.render_alias(alias))
+
+
+async def test_version_is_its_own_snapshot_whatever_becomes_of_latest(kit, documents):
+    await kit.put_spec(documents, kit.make_spec(generation=2, timeout_s=9))
+    await kit.put_status(documents, "fn", kit.make_status(kit.make_spec(generation=2, timeout_s=9), generation=2))
+    await put_version(kit, documents, 1, 1, timeout_s=5)
+    async with kit.open_view(documents) as (view, replaced):
+        version = view.resolve(kit.Target(kit.SCOPE, "fn", "1"))
+        assert (version.version, version.timeout_s, version.arn) == ("1", 5, f"{kit.ARN}:1")
+        assert view.resolve(kit.Target(kit.SCOPE, "fn")).timeout_s == 9
+        rev = await kit.put_spec(documents, kit.make_spec(generation=3))
+        await within(view.applied(kit.spec_key(kit.SCOPE, "fn"), rev))
+        assert view.resolve(kit.Target(kit.SCOPE, "fn", "1")) is version
+        assert replaced == []
+
+
+async def test_version_made_with_its_function_is_pending_until_its_status_has_it(kit, documents):
+    await kit.put_spec(documents, kit.make_spec())
+    spec, _ = await put_version(kit, documents, 1, 1, was_live=False)
+    async with kit.open_view(documents) as (view, _):
+        with pytest.raises(ResourceConflict, match="following state: Pending"):
+            view.resolve(kit.Target(kit.SCOPE, "fn", "1"))
+        rev = await documents.put(spec.status_key, kit.render_status(kit.make_status(spec)))
+        await within(view.applied(spec.status_key, rev))
+        assert view.resolve(kit.Target(kit.SCOPE, "fn", "1")).version == "1"
+
+
+async def test_deleted_version_is_gone_and_its_environments_are_outdated(kit, documents):
+    await kit.put_spec(documents, kit.make_spec())
+    spec, _ = await put_version(kit, documents, 1, 1)
+    async with kit.open_view(documents) as (view, replaced):
+        view.resolve(kit.Target(kit.SCOPE, "fn", "1"))
+        await within(view.applied(spec.key, await documents.delete(spec.key)))
+        with pytest.raises(ResourceNotFound, match=r":fn:1$"):
+            view.resolve(kit.Target(kit.SCOPE, "fn", "1"))
+    assert replaced == [(f"{kit.ARN}:1", None)]
+
+
+async def test_version_that_a_namesake_left_behind_does_not_run(kit, documents):
+    await kit.put_spec(documents, kit.make_spec(generation=7, first_generation=7))
+    await put_version(kit, documents, 1, 1)
+    async with kit.open_view(documents) as (view, _):
+        with pytest.raises(ResourceNotFound):
+            view.resolve(kit.Target(kit.SCOPE, "fn", "1"))
+
+
+async def test_alias_runs_the_version_it_names_and_follows_when_it_moves(kit, documents):
+    await kit.put_spec(documents, kit.make_spec())
+    for number in (1, 2):
+        await put_version(kit, documents, number, number)
+    await put_alias(kit, documents, "1")
+    async with kit.open_view(documents) as (view, replaced):
+        target = kit.Target(kit.SCOPE, "fn", "live")
+        assert view.resolve(target).version == "1"
+        assert view.resolve(target) is view.resolve(kit.Target(kit.SCOPE, "fn", "1"))
+        await within(view.applied(*await put_alias(kit, documents, "2")))
+        assert view.resolve(target).version == "2"
+        assert replaced == []
+
+
+async def test_alias_with_weights_draws_for_each_call(kit, documents):
+    await kit.put_spec(documents, kit.make_spec())
+    for number in (1, 2):
+        await put_version(kit, documents, number, number)
+    await put_alias(kit, documents, "1", ("2", 0.25))
+    draws = [0.0, 0.24, 0.25, 0.99]
+    async with kit.open_view(documents, draw=lambda: draws.pop(0)) as (view, _):
+        versions = [view.resolve(kit.Target(kit.SCOPE, "fn", "live")).version for _ in range(4)]
+    assert versions == ["2", "2", "1", "1"]
+
+
+@pytest.mark.parametrize("qualifier", ["01", "0", "9" * 100, "$LATEST.PUBLISHED"])
+async def test_what_can_be_no_version_is_not_found(kit, documents, qualifier):
+    await kit.put_spec(documents, kit.make_spec())
+    await put_version(kit, documents, 1, 1)
+    async with kit.open_view(documents) as (view, _):
+        with pytest.raises(ResourceNotFound):
+            view.resolve(kit.Target(kit.SCOPE, "fn", qualifier))

@@ -142,8 +142,8 @@ def test_a_status_comes_back_from_its_document(value):
 
 @given(scopes, names)
 def test_a_key_names_its_function(scope, name):
-    assert parse_function_key(function_spec_key(scope, name)) == (scope, name)
-    assert parse_function_key(function_status_key(scope, name)) == (scope, name)
+    assert parse_function_key(function_spec_key(scope, name)) == (scope, name, "$LATEST")
+    assert parse_function_key(function_status_key(scope, name)) == (scope, name, "$LATEST")
 
 
 def test_a_foreign_key_is_refused():
