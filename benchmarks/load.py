@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,13 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+# As boto3 sends them: what it says of itself, and an id that no two requests share. So a server can learn nothing from
+# one request's bytes that real clients would not let it learn.
+AGENT = (
+    "Boto3/1.44.5 md/Botocore#1.44.5 ua/2.1 os/linux#6.1 md/arch#x86_64 lang/python#3.13.1 md/pyimpl#CPython "
+    "m/Z,E,b,N,e cfg/retry-mode#standard Botocore/1.44.5"
+)
+DIFFERENT = 64
 KEY, SECRET = "AKIDBENCHMARK0000000", "benchmark-secret"
 FUNCTIONS = "/2015-03-31/functions"
 
@@ -24,8 +32,11 @@ class Load:
 
 def signed(host: str, port: int, path: str, body: bytes) -> bytes:
     """Return the bytes of one signed POST; valid for some minutes, as often as wanted."""
-    request = AWSRequest("POST", f"http://{host}:{port}{path}", data=body, headers={"Host": f"{host}:{port}"})
+    headers = {"Host": f"{host}:{port}", "Accept-Encoding": "identity", "User-Agent": AGENT}
+    request = AWSRequest("POST", f"http://{host}:{port}{path}", data=body, headers=headers)
     SigV4Auth(Credentials(KEY, SECRET), "lambda", "us-east-1").add_auth(request)
+    request.headers["amz-sdk-invocation-id"] = str(uuid.uuid4())
+    request.headers["amz-sdk-request"] = "attempt=1; max=3"
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     return f"POST {path} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
@@ -33,6 +44,11 @@ def signed(host: str, port: int, path: str, body: bytes) -> bytes:
 def signed_invoke(host: str, port: int, function: str, body: bytes) -> bytes:
     """Return the bytes of one signed Invoke."""
     return signed(host, port, f"{FUNCTIONS}/{function}/invocations", body)
+
+
+def signed_invokes(host: str, port: int, function: str, body: bytes) -> list[bytes]:
+    """Return many of them, no two alike."""
+    return [signed_invoke(host, port, function, body) for _ in range(DIFFERENT)]
 
 
 class Connection(asyncio.Protocol):

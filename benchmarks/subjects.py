@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.bench import cpu_s
 from benchmarks.functions import EVENT, HANDLER, MEMORY_MIB, ROLE, RUNTIME, package
-from benchmarks.load import FUNCTIONS, KEY, SECRET, Load, drive, send_all, signed, signed_invoke
+from benchmarks.load import FUNCTIONS, KEY, SECRET, Load, drive, send_all, signed, signed_invoke, signed_invokes
 from lambent.testing.process import LambentProcess
 
 SETTINGS = {
@@ -61,8 +61,11 @@ class Endpoint:
 
     def drive(self, *, clients: int, count: int, name: str = "f") -> Load:
         """Invoke ``name`` so often from each client."""
-        request = signed_invoke(self.host, self.port, name, EVENT)
-        return drive(self.host, self.port, [request], clients=clients, count=count)
+        requests = signed_invokes(self.host, self.port, name, EVENT) if count > 1 else [self._one(name)]
+        return drive(self.host, self.port, requests, clients=clients, count=count)
+
+    def _one(self, name: str) -> bytes:
+        return signed_invoke(self.host, self.port, name, EVENT)
 
     def invoke_each(self, names: Sequence[str]) -> Load:
         """Invoke each function once, one after the other, on a connection of its own."""
@@ -121,8 +124,8 @@ class BareServer:
 
     def drive(self, *, clients: int, count: int) -> Load:
         """Send it what Lambent gets."""
-        request = signed_invoke("127.0.0.1", self._port, "f", EVENT)
-        return drive("127.0.0.1", self._port, [request], clients=clients, count=count)
+        requests = signed_invokes("127.0.0.1", self._port, "f", EVENT)
+        return drive("127.0.0.1", self._port, requests, clients=clients, count=count)
 
 
 @contextmanager

@@ -183,12 +183,20 @@ def _require_algorithm(algorithm: str) -> None:
         raise IncompleteSignature(f"Unsupported AWS 'algorithm': '{algorithm}' (only {ALGORITHM} for now). ")
 
 
+def parse_stamp(text: str) -> datetime | None:
+    """Return the instant of ``YYYYMMDDTHHMMSSZ``; None for another form, and for what is no date."""
+    if not _STAMP_FORM.fullmatch(text):
+        return None
+    try:  # by hand: strptime takes ten times as long
+        day, clock = (int(text[:4]), int(text[4:6]), int(text[6:8])), text[9:15]
+        return datetime(*day, int(clock[:2]), int(clock[2:4]), int(clock[4:6]), tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 def _parse_instant(text: str) -> datetime:
     try:
-        if _STAMP_FORM.fullmatch(text):  # by hand: strptime takes ten times as long
-            day, clock = (int(text[:4]), int(text[4:6]), int(text[6:8])), text[9:15]
-            return datetime(*day, int(clock[:2]), int(clock[2:4]), int(clock[4:6]), tzinfo=UTC)
-        return parsedate_to_datetime(text).astimezone(UTC)
+        return parse_stamp(text) or parsedate_to_datetime(text).astimezone(UTC)
     except (ValueError, OverflowError):
         words = "Date must be in ISO-8601 'basic format'. Got"
         raise IncompleteSignature(f"{words} '{text}'. See http://en.wikipedia.org/wiki/ISO_8601") from None

@@ -7,6 +7,7 @@ from typing import Final
 
 from lambent.http.application import Application
 from lambent.http.limits import KIB, MIB, PATIENT, HttpLimits
+from lambent.http.plain import HeaderNames
 from lambent.http.server import HttpServer
 from lambent.http.sweep import Sweep
 from lambent.model.clock import Clock
@@ -28,7 +29,7 @@ class ApiServers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._sweep = Sweep(clock.mono_s)
-        self._header_names: dict[bytes, str] = {}
+        self._header_names = HeaderNames()
 
     @asynccontextmanager
     async def open_server(

@@ -17,7 +17,7 @@ class RequestHead:
     query: str  # as sent, without "?"
     headers: tuple[tuple[str, str], ...]
     peer: str = ""
-    _first: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    _first: dict[str, str] | None = field(default=None, repr=False, compare=False)  # the first header of each name
 
     def header(self, name: str) -> str | None:
         """Return the first header called ``name`` (lower case), or None."""

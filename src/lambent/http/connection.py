@@ -19,11 +19,10 @@ from lambent.http.exchange import STREAM_HIGH_BYTES, Exchange
 from lambent.http.framing import CONTINUE, Framing, Malformed, decide_framing, head_bytes, parse_target
 from lambent.http.limits import HttpLimits
 from lambent.http.patience import Waiting, decide_patience_s
+from lambent.http.plain import HeaderNames, PlainReader, PlainRequest
 from lambent.http.sweep import Sweep
 
 SLICE_BYTES: Final = 16 * 1024  # parsed at once: bounds how many requests a pipelining peer makes us hold
-NAMES_KEPT: Final = 256
-REPEATED_LIMIT_BYTES: Final = 1024
 BUSY: Final = HttpRefusal(503, (("content-type", "text/plain"),), b"too much is being sent at once\n")
 _NO_FRAMING: Final = Framing(None, False, False)
 
@@ -36,7 +35,7 @@ class Owner(Protocol):
     application: Application
     limits: HttpLimits
     sweep: Sweep
-    header_names: dict[bytes, str]
+    header_names: HeaderNames
     held_bytes: int
     is_draining: bool
 
@@ -75,8 +74,8 @@ class Connection(asyncio.Protocol):
         "_owner",
         "_parser",
         "_peer",
+        "_plain",
         "_queue",
-        "_repeated",
         "_sweep",
         "_target",
         "_transport",
@@ -98,7 +97,7 @@ class Connection(asyncio.Protocol):
         self._unread = b""
         self._target = b""
         self._names = owner.header_names
-        self._repeated: tuple[bytes, RequestHead] | None = None  # a whole request without body, and what its bytes mean
+        self._plain = PlainReader(owner.header_names, owner.limits.header_limit)
         self._fields: list[tuple[bytes, bytes]] = []  # the headers, or the trailers, that are being parsed
         self._framing_bytes = 0  # of the head, or of a chunk's framing or the trailers, that is being parsed
         self._direct_bytes = 0  # of a body of known length that bypasses the parser
@@ -315,13 +314,12 @@ class Connection(asyncio.Protocol):
             piece, self._unread = unread, b""
         else:
             piece, self._unread = unread[:SLICE_BYTES], unread[SLICE_BYTES:]
-        is_between = not self._queue and not self._head_started and not self._owner.is_draining
-        if is_between and self._repeated is not None and piece == self._repeated[0]:
-            self._take_repeated(self._repeated[1])
+        # Between two requests the parser knows nothing: it need not see one that is plain.
+        is_between = not (self._queue or self._head_started or self._owner.is_draining)
+        if is_between and (plain := self._plain.find(piece, self._peer)) is not None:
+            self._take_plain(plain, piece)
             return
         self._feed(piece)
-        if is_between:
-            self._remember(piece)
         if self._is_discarding:
             self._unread = b""
         elif self._incoming is not None and (missing := self._incoming.missing_bytes) is not None:
@@ -347,24 +345,26 @@ class Connection(asyncio.Protocol):
         if self._framing_bytes > self._limits.head_limit_bytes + SLICE_BYTES and not self._is_discarding:
             self._reject(431, "request head is too large")
 
-    def _remember(self, piece: bytes) -> None:
-        """Keep ``piece`` if it was one whole request without a body: a poll, which will come again byte for byte."""
-        if len(self._queue) != 1 or len(piece) > REPEATED_LIMIT_BYTES or self._head_started or self._unread:
-            return
-        if self._incoming is None and self._queue[0].is_repeatable:
-            self._repeated = (piece, self._queue[0].head)
-
-    def _take_repeated(self, head: RequestHead) -> None:
-        """Take the request again that the same bytes were before: between two requests the parser knows nothing."""
-        exchange = Exchange(self, head, _NO_FRAMING, is_kept_alive=True, is_http_1_0=False)
+    def _take_plain(self, plain: PlainRequest, piece: bytes) -> None:
+        """Take a request that the parser did not see, with as much of its body as ``piece`` holds."""
+        head, length, body_at = plain
+        framing = _NO_FRAMING if length is None else Framing(length, False, False)
+        exchange = Exchange(self, head, framing, is_kept_alive=True, is_http_1_0=False)
         self._queue.append(exchange)
         self._incoming = exchange
         self._plan(exchange)
         if exchange.refusal is not None:
             self._end_incoming()
-            self._is_discarding = True
-        else:
+            self._is_discarding, self._unread = True, b""
+            return
+        if body_at < len(piece):
+            self._unread = piece[body_at:] + self._unread if self._unread else piece[body_at:]
+        if not length:
             self._request_complete(exchange)
+            return
+        self._direct_bytes = length
+        if self._unread:
+            self._parse_some()
 
     def _take_direct(self, piece: bytes) -> None:
         self._direct_bytes -= len(piece)
@@ -436,13 +436,7 @@ class Connection(asyncio.Protocol):
             self._fail(Malformed(431, "request has too many headers"))
         names = self._names
         # No blanks at a value's end: the parser leaves them.
-        return [(names.get(name) or self._learn(name), value.decode("latin-1").rstrip(" \t")) for name, value in fields]
-
-    def _learn(self, name: bytes) -> str:
-        text = name.decode("ascii").lower()
-        if len(self._names) < NAMES_KEPT:
-            self._names[name] = text
-        return text
+        return [(names.lower(name), value.decode("latin-1").rstrip(" \t")) for name, value in fields]
 
     def on_headers_complete(self) -> None:
         """Decide on the request by its head: sound, refused, or read on."""

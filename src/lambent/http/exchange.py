@@ -156,21 +156,6 @@ class Exchange:
         return self.is_complete or self.stream is not None
 
     @property
-    def is_repeatable(self) -> bool:
-        """Whether it is a whole GET with nothing around it: its bytes, seen again, mean the same again."""
-        framing = self._framing
-        return (
-            self.head.method == "GET"
-            and self.is_complete
-            and self.is_kept_alive
-            and self.refusal is None
-            and framing.content_length is None
-            and not framing.is_chunked
-            and not framing.expects_continue
-            and not self._is_http_1_0
-        )
-
-    @property
     def missing_bytes(self) -> int | None:
         """How much of a body of known length is still to come; None for a chunked one."""
         length = self._framing.content_length

@@ -14,6 +14,7 @@ from lambent.http.application import Application
 from lambent.http.connection import Connection
 from lambent.http.exchange import Exchange
 from lambent.http.limits import HttpLimits
+from lambent.http.plain import HeaderNames
 from lambent.http.sweep import Sweep
 
 BACKLOG = 1024
@@ -25,7 +26,7 @@ class HttpServer:
     """Serves ``application`` on every socket given to ``serve`` until ``close``.
 
     Without ``sweep`` it keeps a timer of its own while it has connections; servers in numbers share one.
-    ``header_names`` (wire name to lower-case text) may be shared too.
+    ``header_names`` may be shared too.
     """
 
     __slots__ = (
@@ -48,12 +49,12 @@ class HttpServer:
         *,
         clock_mono: Callable[[], float],
         sweep: Sweep | None = None,
-        header_names: dict[bytes, str] | None = None,
+        header_names: HeaderNames | None = None,
     ) -> None:
         self.application = application
         self.limits = limits
         self.sweep = sweep if sweep is not None else Sweep(clock_mono)
-        self.header_names = header_names if header_names is not None else {}
+        self.header_names = header_names if header_names is not None else HeaderNames()
         self.held_bytes = 0
         self.is_draining = False
         self._listeners: list[asyncio.Server] = []

@@ -13,6 +13,7 @@ import pytest
 from lambent.access.canonical import canonical_headers, canonical_path, canonical_query
 from lambent.access.credentials import Credential
 from lambent.access.errors import (
+    AuthenticationError,
     ExpiredToken,
     IncompleteSignature,
     InvalidSignature,
@@ -418,3 +419,77 @@ def test_the_query_is_canonical(query, expected):
 def test_header_values_are_trimmed_folded_and_joined():
     values = {"b": ["  two   words "], "a": ["1", " 2"]}
     assert canonical_headers(values, ["a", "b", "c"]) == "a:1,2\nb:two words\nc:\n"
+
+
+# -- what was verified once is known
+
+
+def outcome(verify, request):
+    try:
+        return verify.verify(request, b"", service="lambda")
+    except AuthenticationError as error:
+        return type(error), str(error)
+
+
+def changed(request, name, value):
+    return head([(each, value if each == name else old) for each, old in request.headers])
+
+
+def test_a_client_that_is_known_is_told_the_same_as_a_stranger():
+    first, other = signed(), signed(stamp="20261123T120130Z")
+    sealed = signed(key="ASIA", extra=[("x-amz-security-token", "token")])
+    authorization = first.header("authorization")
+    requests = [
+        other,
+        sealed,
+        changed(sealed, "x-amz-security-token", "Token"),
+        signed(stamp="20261123T110000Z"),
+        signed(stamp="20261123T130000Z"),
+        changed(first, "x-amz-date", "20261123T120001Z"),
+        changed(first, "x-amz-date", "20261322T120000Z"),
+        changed(first, "x-amz-date", ""),
+        changed(first, "host", "other"),
+        changed(first, "authorization", authorization[:-64]),
+        changed(first, "authorization", authorization[:-64] + "ä" * 64),
+        changed(first, "authorization", authorization.replace("host;", "")),
+        head([*first.headers, ("x-amz-more", "unsigned")]),
+        head([*first.headers, ("x-amz-content-sha256", "0" * 64)]),
+        head([*first.headers, ("authorization", authorization)]),
+        head(first.headers, path="/2015-03-31/functions/x"),
+        head(first.headers, query="a=b"),
+        head(first.headers, query="X-Amz-Date=1&X-Amz-Credential=2&X-Amz-Algorithm=3"),
+        *(changed(first, "authorization", authorization[:at] + "0" + authorization[at + 1 :]) for at in range(60, 200)),
+    ]
+    known = verifier()
+    assert outcome(known, first) == outcome(verifier(), first)
+    outcome(known, sealed)
+    for request in requests:
+        assert outcome(known, request) == outcome(verifier(), request)
+
+
+def test_a_known_client_goes_the_short_way(monkeypatch):
+    known = verifier()
+    first = known.verify(signed(), b"", service="lambda")
+    monkeypatch.setattr(known, "_require_match", None)
+    assert known.verify(signed(stamp="20261123T120200Z"), b"", service="lambda") == first
+
+
+def test_a_known_client_whose_credential_is_gone_is_refused():
+    class Fleeting:
+        held = HELD["AKID"]
+
+        def find_credential(self, access_key):
+            return self.held
+
+    known = SignatureVerifier("verify", Fleeting(), FakeClock(NOW))
+    known.verify(signed(), b"", service="lambda")
+    Fleeting.held = None
+    with pytest.raises(UnrecognizedClient):
+        known.verify(signed(), b"", service="lambda")
+
+
+def test_a_known_client_is_refused_where_another_service_is_asked():
+    known = verifier()
+    known.verify(signed(), b"", service="lambda")
+    with pytest.raises(InvalidSignature):
+        known.verify(signed(), b"", service="logs")
