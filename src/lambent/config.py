@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     endpoints: dict[str, str] = {}  # neighbour service = URL, "aws" or "off"
     concurrency_limit: Count = 1000
     max_environments: Count = 256
+    max_cells: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 16  # prepared sandboxes, all runtimes together; 0: none
     memory_budget_mib: Annotated[int, msgspec.Meta(ge=0)] = 0  # 0: three quarters of this host's memory
     idle_s: Seconds = 600.0
     max_age_s: Seconds = 7200.0

@@ -1,11 +1,14 @@
 """Asynchronous invocation and the neighbours, put together from the settings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lambent.assembly.clock import SystemClock
 from lambent.async_invoke.invocation import AsyncInvocation, Peers
 from lambent.async_invoke.shares import ShareLimits
 from lambent.config import Settings
+from lambent.environment.cell_pool import CellPool
+from lambent.environment.environments import Environments
 from lambent.frontend.payload import parse_event
 from lambent.invoke.functions import FunctionView
 from lambent.invoke.invoker import Invoker
@@ -21,6 +24,13 @@ class DataPlane:
     view: FunctionView
     invoker: Invoker
     metrics: FunctionMetrics
+    environments: Environments
+    cells: CellPool
+
+    def status(self) -> Mapping[str, object]:
+        """Return what is there at this moment."""
+        environments = {"all": self.environments.count, "idle": self.environments.idle_count}
+        return {"environments": environments, "cells": {"ready": dict(self.cells.ready), "taken": self.cells.taken}}
 
 
 def build_async_invocation(

@@ -17,6 +17,7 @@ from lambent.access.signed_url import CodeUrls
 from lambent.access.sigv4 import SignatureVerifier
 from lambent.access.sts import StsApi
 from lambent.artifacts.code import Artifacts
+from lambent.assembly.cells import build_cells, count_cells, without_cells
 from lambent.assembly.clock import SystemClock
 from lambent.assembly.doors import CodeLocations, EndpointInside, KnownCredentials
 from lambent.assembly.events import DataPlane, build_async_invocation
@@ -35,6 +36,7 @@ from lambent.environment.environment import EnvironmentTools
 from lambent.environment.environments import Environments
 from lambent.environment.freezing import Freezing
 from lambent.environment.placement import PoolLimits
+from lambent.environment.stem_cells import CellTools
 from lambent.frontend.answers import Answers
 from lambent.frontend.calls import Calls
 from lambent.frontend.gateway import Gateway
@@ -45,7 +47,7 @@ from lambent.invoke.concurrency import Concurrency
 from lambent.invoke.functions import FunctionView
 from lambent.invoke.invoker import Invoker
 from lambent.invoke.records import InvocationRecords, RecordSink
-from lambent.model.documents import FunctionSpec
+from lambent.model.documents import FunctionSpec, function_version
 from lambent.neighbours.catalogue import build_catalogue
 from lambent.neighbours.clients import NeighbourClients
 from lambent.neighbours.s3 import ObjectFetcher
@@ -129,10 +131,14 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
     sinks: Sequence[RecordSink] = (metrics, Billing())
     records = InvocationRecords(clock, sinks)
     runtimes = build_runtimes(settings, lambda text: log.info("preparing_runtime", step=text))
-    deadlines = Deadlines(clock)
+    servers, deadlines = ApiServers(clock), Deadlines(clock)
+    limits = pool_limits(settings)
+    max_cells = count_cells(settings, limits.memory_budget_mib)
+    cell_tools = CellTools(driver=ground.driver, servers=servers, runtimes=runtimes, clock=clock)
+    cells = build_cells(max_cells, cell_tools, deadlines, lambda: environments.starting)
     tools = EnvironmentTools(
         driver=ground.driver,
-        servers=ApiServers(clock),
+        servers=servers,
         endpoint=inside.open,
         assigner=Assigner(runtimes, ground.artifacts, ground.roles, Places.of(settings).code_root),
         open_log=lambda version, environment_id, at: StreamEnvironmentLog(logs.writer, version, environment_id, at),
@@ -140,8 +146,9 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
         deadlines=deadlines,
         freezing=Freezing(clock, deadlines, settings.freeze_grace_ms / 1000),
         record=records.record_invocation,
+        cells=cells,
     )
-    environments = Environments(tools, pool_limits(settings))
+    environments = Environments(tools, without_cells(limits, max_cells))
     vault = VariableVault(Sealer(ground.key))
 
     def open_variables(spec: FunctionSpec) -> tuple[tuple[str, str], ...]:
@@ -151,12 +158,21 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
     await view.load()
     loops.start("records", records.run())
     loops.start("function view", view.run())
+    await ground.stack.enter_async_context(cells)
     await ground.stack.enter_async_context(environments)
-    reconciler = FunctionReconciler(store.documents, ground.artifacts, runtimes, view.applied, clock)
+    reconciler = FunctionReconciler(
+        store.documents,
+        ground.artifacts,
+        runtimes,
+        view.applied,
+        clock,
+        expect=lambda spec: cells.expect(function_version(spec, open_variables(spec))),
+    )
     loops.start("function reconciler", reconciler.run())
     loops.start("package collection", PackageCollector(store.documents, ground.artifacts, clock).run())
     concurrency = Concurrency(settings.concurrency_limit)
-    return DataPlane(view, Invoker(OwnAccountOnly(), view, concurrency, environments, clock), metrics)
+    invoker = Invoker(OwnAccountOnly(), view, concurrency, environments, clock)
+    return DataPlane(view, invoker, metrics, environments, cells)
 
 
 def build_services(
@@ -204,6 +220,7 @@ class Doors:
         self._settings, self._roles, self._clock = ground.settings, ground.roles, ground.clock
         self._store = ground.store
         self._invoker, self._services, self._locations = plane.invoker, services, locations
+        self._tell_status = plane.status
         self._answers, self._calls = Answers(ground.clock), Calls()
         self._inside_origin = OriginRules(ENDPOINT_ADDRESS.partition(":")[0], ()).decide
         ground.stack.push_async_callback(self._calls.close, ground.settings.drain_s)
@@ -242,6 +259,7 @@ class Doors:
             open_code=self._locations.open,
             find_trouble=self._find_trouble,
             inside=inside,
+            tell_status=self._tell_status,
         )
 
 

@@ -4,7 +4,7 @@ import base64
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +186,21 @@ def describe(client: Client, name: str, *, as_json: bool) -> None:
         value = configuration[key]
         click.echo(f"{key:<24} {value if isinstance(value, str | int) else json.dumps(value)}")
     click.echo(f"{'Environment':<24} {', '.join(sorted(environment)) or '-'}")
+    click.echo(f"{'Cold start':<24} {describe_cold_start(found['Configuration'])}")
     for key, value in sorted(found.get("Tags", {}).items()):
         click.echo(f"{'Tag ' + key:<24} {value}")
+
+
+def describe_cold_start(configuration: Mapping[str, Any]) -> str:
+    """Return whether new environments are born from prepared sandboxes, where the server keeps them, or why not."""
+    from lambent.environment.cell_key import decide_spawned
+    from lambent.runtimes.catalogue import RuntimeCatalogue
+
+    runtime = RuntimeCatalogue.load().find(configuration.get("Runtime", ""))
+    variables = (configuration.get("Environment") or {}).get("Variables", {})
+    tmp_mib = (configuration.get("EphemeralStorage") or {}).get("Size", 512)
+    spawned = decide_spawned(runtime, variables, tmp_mib) if runtime is not None else None
+    return f"spawned: {spawned.reason}" if spawned is not None else "prepared"
 
 
 def delete(client: Client, name: str) -> None:

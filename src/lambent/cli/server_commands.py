@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -246,16 +246,19 @@ def status(settings: Settings, *, as_json: bool) -> int:
     """Print whether it runs, where, and whether it answers; exit code 3 when it does not run."""
     run_dir = Path(settings.run_dir)
     pid, endpoint = running_pid(run_dir), endpoint_of(run_dir)
-    is_ready = False
+    is_ready, there = False, {}
     if pid is not None and endpoint is not None:
         with contextlib.suppress(CommandFailed):
-            is_ready = Client(endpoint, timeout_s=5).plain_get("/_lambent/ready").status == 200
+            client = Client(endpoint, timeout_s=5)
+            is_ready = client.plain_get("/_lambent/ready").status == 200
+            there = client.plain_get("/_lambent/status").json()
     found: dict[str, Any] = {
         "running": pid is not None,
         "ready": is_ready,
         "pid": pid,
         "endpoint": endpoint if pid is not None else None,
         "state_dir": settings.state_dir,
+        **there,
     }
     if as_json:
         print_json(found)
@@ -263,4 +266,12 @@ def status(settings: Settings, *, as_json: bool) -> int:
         click.echo(f"not running (state {settings.state_dir})")
     else:
         click.echo(f"{'ready' if is_ready else 'not ready'} at {endpoint}, process {pid}, state {settings.state_dir}")
+        if there:
+            click.echo(_describe_environments(there))
     return 0 if is_ready else 3
+
+
+def _describe_environments(there: Mapping[str, Any]) -> str:
+    environments, cells = there["environments"], there["cells"]
+    ready = ", ".join(f"{count} {runtime}" for runtime, count in sorted(cells["ready"].items()) if count) or "none"
+    return f"environments: {environments['all']}, idle {environments['idle']}; prepared: {ready}; used {cells['taken']}"

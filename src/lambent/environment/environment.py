@@ -8,7 +8,7 @@ sandbox something.
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -19,10 +19,11 @@ from lambent.environment.assignment import Assigner, Assignment, CredentialSessi
 from lambent.environment.deadlines import Deadlines
 from lambent.environment.freezing import Freezing, Repose
 from lambent.environment.invocation_run import Done, InvocationRun
-from lambent.environment.limits import decide_limits
+from lambent.environment.limits import MIB_PER_VCPU, decide_init_limits, decide_limits
 from lambent.environment.output import ProgramOutput
 from lambent.environment.programs import LogOpener, StartedProgram
 from lambent.environment.runtime_api import Exchange, RuntimeAnswer, RuntimeApi
+from lambent.environment.stem_cells import CellLost, CellSource, NoCells, StemCell
 from lambent.http.application import Application
 from lambent.model.clock import Clock
 from lambent.model.errors import HostError, TransitionError
@@ -36,9 +37,6 @@ from lambent.sandbox.driver import Sandbox, SandboxDriver, SandboxSpec
 INIT_LIMIT_S: Final = 10.0
 # A runtime that posted an init error logs and exits by itself; one that does not is helped after this time.
 FAULT_GRACE_S: Final = 1.0
-# Developer guide, "Configure Lambda function memory": 1,769 MB are one vCPU. INIT gets more than a small share (seen).
-MIB_PER_VCPU: Final = 1769
-INIT_VCPUS: Final = 2.0
 # Asking a sandbox what it used costs a trip to the launcher, and the launcher more than most invocations do. One that
 # was shorter than this cannot have used much more than the last answer said, if that is no older than the second; what
 # it did use is in the next answer, which is about the environment's life.
@@ -61,6 +59,7 @@ class EnvironmentTools:
     deadlines: Deadlines
     freezing: Freezing
     record: Callable[[InvocationRecord], None]
+    cells: CellSource = field(default_factory=NoCells)
 
 
 class ExecutionEnvironment:
@@ -82,6 +81,7 @@ class ExecutionEnvironment:
         self._wake: asyncio.Future[None] | None = None
         self._run: InvocationRun | None = None
         self._settled_callbacks: list[Callable[[], None]] = []
+        self._cell: StemCell | None = None  # whose program has not become the function's yet
         self._program: StartedProgram | None = None
         self._init_duration_ms: float | None = None
         self._init_answer: RuntimeAnswer | None = None
@@ -169,11 +169,7 @@ class ExecutionEnvironment:
                 assignment = await stack.enter_async_context(
                     self._tools.assigner.open_assignment(self.version, self.environment_id, self.created_at)
                 )
-                spec = self._spec()
-                sandbox = await stack.enter_async_context(self._tools.driver.open_sandbox(spec))
-                if not _is_unsupported("freeze", self._tools.driver, spec):
-                    self._repose.use(sandbox)
-                await stack.enter_async_context(self._tools.servers.open_server(self._api, sandbox.listener))
+                sandbox = await self._open_sandbox(stack)
                 await stack.enter_async_context(self._open_endpoint(assignment, sandbox))
                 stack.push_async_callback(self._end_program)
                 self._move(Event.CODE_READY)
@@ -196,6 +192,21 @@ class ExecutionEnvironment:
     def _open_endpoint(self, assignment: Assignment, sandbox: Sandbox) -> AbstractAsyncContextManager[None]:
         application = self._tools.endpoint(assignment.session)
         return self._tools.servers.open_server(application, sandbox.endpoint_listener, ENDPOINT_LIMITS)
+
+    async def _open_sandbox(self, stack: AsyncExitStack) -> Sandbox:
+        """Return a sandbox with its Runtime API: one that is prepared, or else a new one."""
+        spec = self._spec()
+        self._cell = cell = await self._tools.cells.take(self.version)
+        if cell is not None:
+            await stack.enter_async_context(cell)
+            sandbox, self._api = cell.sandbox, cell.hand_over(self)
+            await sandbox.set_limits(spec.limits)
+        else:
+            sandbox = await stack.enter_async_context(self._tools.driver.open_sandbox(spec))
+            await stack.enter_async_context(self._tools.servers.open_server(self._api, sandbox.listener))
+        if not _is_unsupported("freeze", self._tools.driver, spec):
+            self._repose.use(sandbox)
+        return sandbox
 
     async def _serve(self, assignment: Assignment, sandbox: Sandbox) -> None:
         while True:
@@ -337,8 +348,7 @@ class ExecutionEnvironment:
             self._timer.set(start_mono_s + INIT_LIMIT_S)
         self._entry_fault = assignment.entry_fault
         if self._entry_fault is None:
-            output = ProgramOutput(self._log, self._clock)
-            self._program = await StartedProgram.start(sandbox, assignment, output, self._notify)
+            self._program = await self._start_program(assignment, sandbox)
             await self._wait_for_init()
         status, error_type = await self._init_status()
         duration_ms = (self._clock.mono_s() - start_mono_s) * 1000
@@ -350,6 +360,17 @@ class ExecutionEnvironment:
             self._init_duration_ms = duration_ms if is_well else None
         self._move(Event.NEXT if is_well else Event.FAULT)
         return is_well
+
+    async def _start_program(self, assignment: Assignment, sandbox: Sandbox) -> StartedProgram:
+        cell, self._cell = self._cell, None
+        if cell is not None:
+            try:
+                return await cell.become(assignment, self._log, self._notify)
+            except CellLost as error:
+                log.warning("cell_lost", environment_id=self.environment_id, reason=str(error))
+                await cell.end_program()
+        output = ProgramOutput(self._log, self._clock)
+        return await StartedProgram.start(sandbox, assignment, output, self._notify)
 
     async def _wait_for_init(self) -> None:
         has_grace = False
@@ -379,12 +400,12 @@ class ExecutionEnvironment:
 
     def _spec(self) -> SandboxSpec:
         version = self.version
-        limits = replace(self._usable_limits, cpu_share=INIT_VCPUS)
-        spec = SandboxSpec(sandbox_id=SandboxId(f"env-{self.environment_id}"), limits=limits, egress=version.egress)
-        if _is_unsupported("cpu_share", self._tools.driver, spec):
-            return replace(spec, limits=self._usable_limits)
-        self._usable_limits = replace(limits, cpu_share=version.memory_mib / MIB_PER_VCPU)
-        return spec
+        sandbox_id = SandboxId(f"env-{self.environment_id}")
+        spec = SandboxSpec(sandbox_id=sandbox_id, limits=self._usable_limits, egress=version.egress)
+        limits = decide_init_limits(spec.limits, self._tools.driver.unsupported(spec))
+        if limits.cpu_share is not None:
+            self._usable_limits = replace(limits, cpu_share=version.memory_mib / MIB_PER_VCPU)
+        return replace(spec, limits=limits)
 
     async def _limit_cpu(self, sandbox: Sandbox) -> None:
         if self._usable_limits.cpu_share is not None:

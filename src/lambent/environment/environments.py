@@ -58,6 +58,7 @@ class Environments:
         self._idle: dict[ExecutionEnvironment, tuple[_Pool, float]] = {}  # oldest first; since when
         self._tasks: dict[ExecutionEnvironment, asyncio.Task[None]] = {}
         self._memory_mib = 0
+        self._starting = 0
         self._reaper = tools.deadlines.timer(self._reap)
         self._graces: deque[tuple[float, Callable[[], None]]] = deque()
         self._grace_timer = tools.deadlines.timer(self._end_graces)
@@ -73,6 +74,11 @@ class Environments:
     def idle_count(self) -> int:
         """How many wait for a call."""
         return len(self._idle)
+
+    @property
+    def starting(self) -> int:
+        """How many are being started for a call that waits."""
+        return self._starting
 
     @property
     def memory_mib(self) -> int:
@@ -249,11 +255,14 @@ class Environments:
         self._memory_mib += version.memory_mib
         pool.size += 1
         task.add_done_callback(partial(self._ended, environment, pool))
+        self._starting += 1
         try:
             await environment.ready()
         except asyncio.CancelledError:
             environment.retire()  # nobody is there to use it
             raise
+        finally:
+            self._starting -= 1
         return environment
 
     def _ended(self, environment: ExecutionEnvironment, pool: _Pool, task: asyncio.Task[None]) -> None:

@@ -10,11 +10,10 @@ import os
 import select
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from lambent.environment.frames import Frame, FrameReader
 from lambent.model.clock import Clock
-from lambent.observe.environment_log import EnvironmentLog
 
 # CloudWatch Logs quotas: an event has at most 1 MB, 26 bytes of which are counted for its envelope.
 EVENT_LIMIT_BYTES: Final = 1_048_576 - 26
@@ -24,6 +23,14 @@ READ_BYTES: Final = 16_384
 FRAME_AGE_LIMIT: Final = timedelta(minutes=20)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class OutputLog(Protocol):
+    """Where output goes: an environment's log, or that of a cell without a function."""
+
+    def output(self, message: bytes, at: datetime, *, level: str | None = None) -> None:
+        """Write one event."""
+        ...
 
 
 class _Pipe:
@@ -77,7 +84,7 @@ class _Pipe:
 class ProgramOutput:
     """The output of one program. ``output_fd`` and ``log_fd`` are for its start; ``started`` closes our copies."""
 
-    def __init__(self, log: EnvironmentLog, clock: Clock) -> None:
+    def __init__(self, log: OutputLog, clock: Clock) -> None:
         self._log = log
         self._clock = clock
         self._line = bytearray()
@@ -102,6 +109,11 @@ class ProgramOutput:
     def log_fd(self) -> int:
         """What becomes descriptor 62."""
         return self._log_pipe.write_fd
+
+    def serve(self, log: OutputLog) -> None:
+        """Give ``log`` all that is written from now on, and what was written before to the log before it."""
+        self.drain()
+        self._log = log
 
     def started(self) -> None:
         """The program has its copies."""

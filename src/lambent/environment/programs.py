@@ -21,8 +21,8 @@ class StartedProgram:
     def __init__(self, running: RunningProgram, output: ProgramOutput, notify: Callable[[], None]) -> None:
         self.output = output
         self.ended: Exit | None = None
+        self.notify = notify
         self._running = running
-        self._notify = notify
         self._waiter = asyncio.get_running_loop().create_task(running.wait(), name="program exit")
         self._waiter.add_done_callback(self._has_ended)
 
@@ -57,4 +57,4 @@ class StartedProgram:
             self.ended = Exit(None, 9)
         else:
             self.ended = waiter.result()
-        self._notify()
+        self.notify()

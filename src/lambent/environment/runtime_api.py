@@ -121,6 +121,12 @@ class RuntimeApi:
         self._exchange = None
         self._poller = None
 
+    def hand_over(self, observer: RuntimeObserver) -> None:
+        """Speak to ``observer`` from now on, and forget all that was said before."""
+        self._observer = observer
+        self.runtime_release = ""
+        self.restart()
+
     def open(self, exchange: Exchange) -> None:
         """Give ``exchange`` to the runtime: now if it waits for an event, else when it asks. None may be open."""
         if self._exchange is not None:

@@ -5,7 +5,7 @@ the first step through a door of its own.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Final
 
@@ -65,12 +65,14 @@ class Gateway:
         find_trouble: Callable[[], str | None],
         scheme: str = "http",
         inside: bool = False,
+        tell_status: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self._services, self._invoke_door = services, invoke_door
         self._decide_origin, self._verify = decide_origin, verify
         self._answers, self._calls = answers, calls
         self._open_code, self._find_trouble = open_code, find_trouble
         self._scheme, self._inside = scheme, inside
+        self._tell_status = tell_status
         self._is_stopping = False
 
     async def stop(self, limit_s: float) -> int:
@@ -124,6 +126,8 @@ class Gateway:
             trouble = "stopping" if self._is_stopping else self._find_trouble()
             answer = {"ready": True} if trouble is None else {"ready": False, "reason": trouble}
             self._answers.send_json(reply, 200 if trouble is None else 503, answer)
+        elif head.path == "/_lambent/status":
+            self._answers.send_json(reply, 200, self._tell_status())
         else:
             self._answers.send_json(reply, 404, {"message": "not found"})
         return None

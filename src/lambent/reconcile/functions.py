@@ -5,7 +5,7 @@ One task per function with work to do; what a crash interrupts is found unsettle
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -59,6 +59,7 @@ class FunctionReconciler:
         *,
         at_once: int = 4,
         retry_s: float = 300.0,
+        expect: Callable[[FunctionSpec], None] = lambda spec: None,
     ) -> None:
         self._documents = documents
         self._trees = trees
@@ -66,6 +67,7 @@ class FunctionReconciler:
         self._visible = visible
         self._clock = clock
         self._retry_s = retry_s
+        self._expect = expect  # hears of a function that is about to become Active
         self._room = asyncio.Semaphore(at_once)  # packages unpacked or compiled at a time; others wait for their turn
         self._asked: dict[str, bool] = {}  # spec key of each function with a task → whether it changed meanwhile
         self._failed: set[str] = set()  # spec keys of functions that lack something of this host
@@ -98,6 +100,7 @@ class FunctionReconciler:
             runtime = await self._prepare(spec)
         except _SetupFailed as failure:
             return await self._fail(spec, status, rev, failure)
+        self._expect(spec)
         live_rev = await self._write(spec, decide_live(spec, status), rev)
         # LastUpdateStatus turns Successful when every live view runs this spec, not before.
         await self._visible(spec.status_key, live_rev)

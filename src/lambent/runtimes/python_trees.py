@@ -16,6 +16,7 @@ from lambent.runtimes.trees import copy_files, ensure_tree, name_tree
 _LAYOUT: Final = "1"  # changes when a tree of the same inputs would come out differently
 _COMPILE_LIMIT_S: Final = 300.0
 _CHECK_LIMIT_S: Final = 20.0
+_PROGRAMS: Final = ("bootstrap.py", "stem_cell.py")
 _LEFT_OUT: Final = ("site-packages", "test", "idlelib", "turtledemo")
 
 
@@ -60,13 +61,13 @@ def build_python_interpreter(root: Path, found: Interpreter, stop: Stop) -> Tree
 def build_python_runtime(
     root: Path, target: PythonTarget, found: Interpreter, installers: Installers, progress: Progress, stop: Stop
 ) -> TreeName:
-    """Return the tree for /var/runtime: AWS's runtime client, boto3, our bootstrap, all of it compiled."""
+    """Return the tree for /var/runtime: AWS's runtime client, boto3, our programs, all of it compiled."""
     package = files("lambent.runtimes")
     start = package.joinpath("start.sh").read_text()
-    bootstrap = package.joinpath("python", "bootstrap.py").read_text()
+    programs = {name: package.joinpath("python", name).read_text() for name in _PROGRAMS}
     locked = package.joinpath("python", f"requirements-{target.version}.txt")
     magic = f"{target.version} {found.machine}"
-    name = name_tree(f"runtime-python{target.version}", _LAYOUT, magic, start, bootstrap, locked.read_text())
+    name = name_tree(f"runtime-python{target.version}", _LAYOUT, magic, start, *programs.values(), locked.read_text())
 
     def fill(tree: Path) -> None:
         progress(f"python{target.version}: installing AWS's runtime client and boto3")
@@ -76,7 +77,8 @@ def build_python_runtime(
             stray.unlink()
         (tree / "bootstrap").write_text(start)
         (tree / "bootstrap").chmod(0o755)
-        (tree / "bootstrap.py").write_text(bootstrap)
+        for program, text in programs.items():
+            (tree / program).write_text(text)
         progress(f"python{target.version}: compiling")
         # Unchecked: the tree never changes. -d: tracebacks show where the function sees it.
         run_command(

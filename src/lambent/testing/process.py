@@ -51,6 +51,11 @@ class LambentProcess:
         self.ready_s = 0.0
 
     @property
+    def settings(self) -> Mapping[str, object]:
+        """What it was given."""
+        return self._settings
+
+    @property
     def run_dir(self) -> Path:
         """Where its run files are."""
         return self.state_dir / "run"

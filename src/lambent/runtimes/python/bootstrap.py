@@ -1,6 +1,7 @@
 """Started inside the sandbox as /var/runtime/bootstrap.py: AWS's module search path, then AWS's own runtime client."""
 
 import os
+import stat
 import sys
 
 environ = os.environ  # environ: this is the function's own process
@@ -55,6 +56,10 @@ def leave_out_request_id() -> None:
 
 def main() -> None:
     """Serve the function named by ``_HANDLER`` until the sandbox ends."""
+    if stat.S_ISSOCK(os.fstat(0).st_mode):  # started ahead of time: the function comes by this channel
+        import stem_cell  # type: ignore[import-not-found]
+
+        stem_cell.become_function()
     task_root = environ["LAMBDA_TASK_ROOT"]
     if sys.version_info < (3, 12):
         # Recorded from AWS: absent there, as Amazon Linux 2 has the locale of LANG; an interpreter that lacks it sets
