@@ -73,7 +73,7 @@ class Rounds:
         # The request that had begun before the kill had not ended after it.
         self.inside[victim] += any(writer.ended < begun for writer, begun in requests)
         if victim in ("supervisor", "all"):
-            self.start_again()
+            self.start_again(victim)
         self.wait_until_well()
         self.again_s[victim].append(time.monotonic() - killed_mono_s)
         assert [writer.faults for writer in self.writers] == [[]] * WRITERS, f"after the death of {victim}"
@@ -112,15 +112,18 @@ class Rounds:
             assert time.monotonic() < give_up_at, f"held {held}, at first {self.held_at_first}"
             time.sleep(0.05)
 
-    def start_again(self) -> None:
-        """Everything died with the supervisor, by itself; start another."""
-        give_up_at = time.monotonic() + 10
-        while living := self.left.living():
-            found = [Path(f"/proc/{pid}/status").read_text() for pid in living if time.monotonic() > give_up_at]
-            assert not found, f"something outlives the supervisor: {found}"
+    def start_again(self, victim: str) -> None:
+        """All dies with the supervisor. Where all is killed at once, what is frozen is left to the next start."""
+        dying = set(self.left.living())
+        give_up_at = time.monotonic() + (10.0 if victim == "supervisor" else 0.2)
+        while dying & set(self.left.living()) and time.monotonic() < give_up_at:
             time.sleep(0.005)
+        stragglers = dying & set(self.left.living())
+        assert victim == "all" or not stragglers, [command_line(pid) for pid in stragglers]
+        assert all(part_of(command_line(pid)) == "sandbox" for pid in stragglers)
         self.server.kill()
         self.server.start()
+        assert not stragglers & set(self.left.living())
 
     def wait_until_well(self) -> None:
         """Return once the probe's function answers."""
@@ -131,6 +134,12 @@ class Rounds:
                     return
             assert time.monotonic() < give_up_at, "it never got well"
             time.sleep(0.01)
+
+
+def command_line(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return ""
 
 
 def part_of(line: str) -> str:

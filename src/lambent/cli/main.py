@@ -113,6 +113,21 @@ def doctor(config: str | None, state_dir: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--user", "users", multiple=True, metavar="NAME", help="Who wants a server of his own; may be repeated.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Print exactly what would be done, and do nothing.")
+@click.option("--undo", "is_undo", is_flag=True, help="Take away what setup made, and nothing else.")
+@click.option(
+    "--root", default="/", type=click.Path(file_okay=False, exists=True), help="Another host's root directory."
+)
+@state_options
+def setup(config: str | None, state_dir: str | None, **options: Any) -> None:
+    """Install what the host needs: units, the server's user, delegation, AppArmor's profile, ranges of ids."""
+    from lambent.cli.setup import setup as run
+
+    run(server_user=_settings(config, state_dir=state_dir).server_user, **options)
+
+
+@main.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False))
 @click.option("--name", help="The function's name.")
 @click.option("--runtime", help="Runtime identifier, e.g. python3.13.")

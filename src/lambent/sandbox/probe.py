@@ -15,6 +15,7 @@ from typing import Final
 from lambent.sandbox.launcher.bwrap import REMEDY, NoBubblewrap, find_bubblewrap
 from lambent.sandbox.launcher.cgroups import find_cgroups
 from lambent.sandbox.launcher.disks import file_system_of
+from lambent.sandbox.supervisor import enter_profile
 
 _WANTED_CONTROLLERS: Final = ("memory", "pids", "cpu", "freezer")
 _APPARMOR_SWITCH: Final = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
@@ -95,8 +96,8 @@ def _probe_sandbox() -> Probe:
 def _namespace_remedy() -> str:
     if _read(_APPARMOR_SWITCH) == "1":
         return (
-            "AppArmor restricts user namespaces here: give bubblewrap a profile with `userns,`"
-            " (apt-get install apparmor-profiles), or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+            "AppArmor restricts user namespaces here: `sudo lambent setup` gives the launcher a profile that may,"
+            " or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
         )
     if _read(_DEBIAN_SWITCH) == "0":
         return "sysctl kernel.unprivileged_userns_clone=1"
@@ -116,7 +117,7 @@ def _probe_ids() -> Probe:
     for table in ("/etc/subuid", "/etc/subgid"):
         lines = [line.split(":") for line in _read(Path(table)).splitlines()]
         if not any(line[0] in names and len(line) == 3 for line in lines):
-            remedy = f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {sorted(names)[-1]}"
+            remedy = f"sudo lambent setup --user {sorted(names)[-1]}"
             return Probe(name, ok=False, detail=f"{table} has no range for this user", remedy=remedy)
     return Probe(name, ok=True, detail="from /etc/subuid and /etc/subgid")
 
@@ -196,6 +197,7 @@ def _run(command: list[str], *, user: int | None = None) -> tuple[int, str]:
             user=user,
             group=user,
             extra_groups=groups,
+            preexec_fn=enter_profile,  # as the launcher does
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return -1, str(error)

@@ -26,6 +26,7 @@ LONGEST_WAIT_S, STEADY_S, LAUNCHER_GRACE_S = 5.0, 5.0, 10.0
 DESCRIPTORS: Final = 1 << 20  # about six for each environment
 # The server says by these that another start would end the same way: asked to stop; not without the operator's help.
 FINAL_CODES: Final = (0, 3)
+PROFILE: Final = "lambent-launcher"  # AppArmor's, made by `lambent setup`
 LONGEST_TURN_S: Final = 1.0
 READY: Final = b"r"  # what the server writes; any other byte says that it lives
 
@@ -65,6 +66,8 @@ class Child:
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
             if os.getppid() != supervisor:
                 os._exit(1)
+            if self._notes < 0:
+                enter_profile()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             command = [*self._command, str(self._end)]
             os.execve(command[0], command, environ)  # noqa: S606
@@ -221,6 +224,16 @@ def say(text: str) -> None:
     """Write a line to the log, which may be full or gone."""
     with contextlib.suppress(OSError):
         os.write(2, f"supervisor: {text}\n".encode())
+
+
+def enter_profile() -> None:
+    """Have the next exec of this process enter AppArmor's profile, where there is one: user namespaces may need it."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open("/proc/self/attr/apparmor/exec", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, f"exec {PROFILE}".encode())
+        finally:
+            os.close(descriptor)
 
 
 def prctl(option: int, value: int) -> None:

@@ -28,8 +28,9 @@ def main() -> int:
     try:
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         host = Host(_settings(arguments))
-        # The kernel clears it when a process changes its user or its user namespace.
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The kernel clears it when a process changes its user or its user namespace. SIGTERM, as only in order can what
+        # is frozen be ended: on cgroup v1 a frozen process dies of nothing.
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             return 1
         sys.path.clear()
