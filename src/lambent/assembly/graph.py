@@ -154,7 +154,8 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
     def open_variables(spec: FunctionSpec) -> tuple[tuple[str, str], ...]:
         return tuple((vault.open(spec) or {}).items())
 
-    view = FunctionView(store.documents, clock, open_variables, environments.retire_outdated)
+    concurrency = Concurrency(settings.concurrency_limit, clock.mono_s)
+    view = FunctionView(store.documents, clock, open_variables, environments.retire_outdated, concurrency.apply)
     await view.load()
     loops.start("records", records.run())
     loops.start("function view", view.run())
@@ -170,7 +171,6 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
     )
     loops.start("function reconciler", reconciler.run())
     loops.start("package collection", PackageCollector(store.documents, ground.artifacts, clock).run())
-    concurrency = Concurrency(settings.concurrency_limit)
     invoker = Invoker(OwnAccountOnly(), view, concurrency, environments, clock)
     return DataPlane(view, invoker, metrics, environments, cells)
 

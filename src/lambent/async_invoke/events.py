@@ -54,6 +54,7 @@ class QueuedEvent:
             payload=self.payload,
             trace_header=self.trace_header,
             tenant_id=self.tenant_id,
+            is_event=True,
         )
 
     @property

@@ -4,6 +4,7 @@ from lambent.control.account import AccountCommands
 from lambent.control.aliases import AliasCommands
 from lambent.control.answers import Answers
 from lambent.control.code import CodeSource
+from lambent.control.concurrency import ConcurrencyCommands
 from lambent.control.configuration import ConfigurationRules
 from lambent.control.functions import FunctionCommands
 from lambent.control.lists import FunctionLists
@@ -49,6 +50,7 @@ class LambdaCommands:
             clock,
         )
         self._aliases = AliasCommands(records)
+        self._concurrency = ConcurrencyCommands(records, quotas)
         self._lists = FunctionLists(records, answers)
         self._tags = TagCommands(records)
         self._account = AccountCommands(records, quotas)
@@ -70,6 +72,9 @@ class LambdaCommands:
             "UpdateAlias": self._aliases.update,
             "DeleteAlias": self._aliases.delete,
             "ListAliases": self._aliases.list_aliases,
+            "PutFunctionConcurrency": self._concurrency.put,
+            "GetFunctionConcurrency": self._concurrency.get,
+            "DeleteFunctionConcurrency": self._concurrency.delete,
             "GetAccountSettings": self._account.get_settings,
             "TagResource": self._tags.tag,
             "UntagResource": self._tags.untag,

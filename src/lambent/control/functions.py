@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from lambent.control.answers import Answers
 from lambent.control.code import CodeSource
+from lambent.control.concurrency import render_reserved
 from lambent.control.configuration import ConfigurationRules, SpecFields
 from lambent.control.records import (
     FamilyChange,
@@ -75,7 +76,12 @@ class FunctionCommands:
     async def get(self, ctx: RequestContext, members: Members) -> Members:
         """GetFunction, of ``$LATEST``, a version, or the version that an alias names."""
         target = parse_target(ctx, members, "GetFunction")
-        return self._answers.function(ctx, await self._records.get_target(target), qualifier=target.qualifier)
+        record = await self._records.get_target(target)
+        answer = self._answers.function(ctx, record, qualifier=target.qualifier)
+        plan, _ = await self._records.find_plan(ctx.scope)
+        # Recorded from AWS (2025-11): without a share there is no member Concurrency.
+        share = render_reserved(plan, target.name)
+        return {**answer, "Concurrency": share} if share else answer
 
     async def get_configuration(self, ctx: RequestContext, members: Members) -> Members:
         """GetFunctionConfiguration, likewise."""

@@ -11,6 +11,8 @@ ENVIRONMENT_LIMIT_BYTES: Final = 4_096  # measured on the compact JSON of the ma
 UNZIPPED_LIMIT_BYTES: Final = 262_144_000
 TAGS_LIMIT: Final = 50
 TAG_RESERVED_PREFIX: Final = "aws:"
+# Developer guide, "Configuring reserved concurrency": what always stays for functions without a share.
+UNRESERVED_MINIMUM: Final = 100
 # API reference, ListFunctions: "returns up to 50 items per call", whatever MaxItems says.
 LIST_PAGE_LIMIT: Final = 50
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from lambent.control.seams import Applied
+from lambent.model.concurrency import ConcurrencyPlan, concurrency_key, parse_plan, render_plan
 from lambent.model.documents import (
     VERSION_SPECS,
     AliasSpec,
@@ -35,7 +36,7 @@ from lambent.model.functions import LATEST
 from lambent.model.ids import Scope
 from lambent.model.invocations import Target
 from lambent.model.names import function_not_found, is_alias_name
-from lambent.store.contract import ABSENT, Conflict, Delete, Doc, Documents, Put
+from lambent.store.contract import ABSENT, Conflict, Delete, Doc, Documents, Expect, Put
 
 _BLOCK: Final = 1000  # documents read at a time where all are read
 _FAMILY_BLOCK: Final = 900  # documents deleted in one commit
@@ -134,6 +135,19 @@ class FunctionRecords:
             raise already_exists(spec.name) from conflict
         return FunctionRecord(spec, joined_status(spec, None), 0)
 
+    async def find_plan(self, scope: Scope) -> tuple[ConcurrencyPlan, int | Expect]:
+        """Return who may claim how much of the account's concurrency, and what a write of it has to expect."""
+        doc = await self._documents.find(concurrency_key(scope))
+        return (ConcurrencyPlan(scope=scope), ABSENT) if doc is None else (parse_plan(doc.value), doc.rev)
+
+    async def plan_writes(
+        self, scope: Scope, decide: Callable[[ConcurrencyPlan], ConcurrencyPlan]
+    ) -> tuple[Write, ...]:
+        """Return what has to be written beside a function so that the plan becomes what ``decide`` makes of it."""
+        plan, expect = await self.find_plan(scope)
+        changed = decide(plan)
+        return () if changed == plan else (Put(changed.key, render_plan(changed), expect=expect),)
+
     async def change(
         self, scope: Scope, name: str, missing: ResourceNotFound, decide: Callable[[FunctionRecord], FunctionSpec]
     ) -> FunctionRecord:
@@ -178,10 +192,11 @@ class FunctionRecords:
             keys += [doc.key async for doc in self._all(version_specs_prefix(scope, name))]
             is_last = len(keys) <= _FAMILY_BLOCK
             own: Write = Delete(record.spec.key, expect=record.rev)
+            plan = await self.plan_writes(scope, lambda plan: plan.without(name))
             if not is_last:
                 own = Put(record.spec.key, render_function_spec(record.spec), expect=record.rev)
             try:
-                await self._write(own, *(Delete(key) for key in keys[:_FAMILY_BLOCK]))
+                await self._write(own, *plan, *(Delete(key) for key in keys[:_FAMILY_BLOCK]))
             except Conflict:
                 continue
             if is_last:

@@ -1,15 +1,23 @@
-"""How many invocations may run at once: an account's pool and reserved shares of it, counted in memory.
+"""How many invocations may run at once, and begin in a second: an account's pool and shares of it, counted in memory.
 
-The seam for many workers: they will lend blocks of slots to each other, and ``lease`` stays as it is.
+What functions may claim of the account stands in its plan; ``apply`` follows it. The seam for many workers: they will
+lend blocks of slots to each other, and ``lease`` stays as it is.
 """
 
+import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
+from lambent.invoke.rates import Bucket
+from lambent.model.concurrency import ConcurrencyPlan
 from lambent.model.errors import Throttled, ThrottleReason
 from lambent.model.functions import FunctionVersion
 from lambent.model.ids import Scope
 from lambent.model.invocations import InvokeCall
+
+# Developer guide, "Understanding Lambda function scaling": requests per second are ten times the concurrency.
+REQUESTS_PER_SLOT: Final = 10
 
 
 class Settling(Protocol):
@@ -37,20 +45,23 @@ def decide_throttle(
 
 
 class _Function:
-    __slots__ = ("in_flight", "reserved")
+    __slots__ = ("in_flight", "rate", "reserved")
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.reserved: int | None = None
+        self.reserved: int | None = None  # of its share, what is not provisioned
+        self.rate: Bucket | None = None  # of a function with a share; the others have the account's
 
 
 class _Account:
-    __slots__ = ("functions", "reserved", "unreserved_in_flight")
+    __slots__ = ("claimed", "functions", "planned", "rate", "unreserved_in_flight")
 
-    def __init__(self) -> None:
+    def __init__(self, rate: Bucket) -> None:
         self.functions: dict[str, _Function] = {}
-        self.reserved = 0
+        self.planned: frozenset[str] = frozenset()
+        self.claimed = 0
         self.unreserved_in_flight = 0
+        self.rate = rate
 
     def function(self, name: str) -> _Function:
         return self.functions.get(name) or self.functions.setdefault(name, _Function())
@@ -94,30 +105,36 @@ class Lease:
 class Concurrency:
     """The counters of every account and region. ``account_limit`` is AWS's ConcurrentExecutions."""
 
-    def __init__(self, account_limit: int = 1000) -> None:
+    def __init__(self, account_limit: int = 1000, mono_s: Callable[[], float] = time.monotonic) -> None:
         self._account_limit = account_limit
+        self._mono_s = mono_s
         self._accounts: dict[tuple[str, str], _Account] = {}
 
     def lease(self, version: FunctionVersion, call: InvokeCall) -> Lease:
         """Return a lease for one invocation of ``version``, counted from now. Raises Throttled with AWS's reason."""
         account = self._account(version.scope)
         function = account.function(version.name)
-        if version.reserved_concurrency != function.reserved:
-            self._reserve(account, function, version.reserved_concurrency)
         reason = decide_throttle(
             in_flight=function.in_flight,
             reserved=function.reserved,
             unreserved_in_flight=account.unreserved_in_flight,
-            unreserved_limit=self._account_limit - account.reserved,
+            unreserved_limit=self._account_limit - account.claimed,
         )
         if reason is not None:
             raise Throttled(reason)
+        # Events wait in their queue: only concurrency limits them.
+        if not call.is_event and not (function.rate or account.rate).take(self._mono_s()):
+            raise Throttled(ThrottleReason.RATE if function.rate is None else ThrottleReason.RESERVED_RATE)
         return Lease(account, function)
 
-    def reserve(self, scope: Scope, name: str, amount: int | None) -> None:
-        """Set or take away a function's reserved share; what runs goes on."""
-        account = self._account(scope)
-        self._reserve(account, account.function(name), amount)
+    def apply(self, plan: ConcurrencyPlan) -> None:
+        """Follow the account's plan from now on; what runs goes on."""
+        account = self._account(plan.scope)
+        planned = frozenset(plan.reserved)
+        for name in planned | account.planned:
+            self._reserve(account.function(name), plan.reserved.get(name), plan.provisioned_of(name))
+        account.planned = planned
+        account.claimed = self._account_limit - plan.unreserved(self._account_limit)
 
     def in_flight(self, scope: Scope) -> int:
         """Return how many invocations run in an account and region now."""
@@ -125,9 +142,15 @@ class Concurrency:
 
     def _account(self, scope: Scope) -> _Account:
         key = (scope.account_id, scope.region)
-        return self._accounts.get(key) or self._accounts.setdefault(key, _Account())
+        return self._accounts.get(key) or self._accounts.setdefault(key, _Account(self._bucket(self._account_limit)))
 
-    @staticmethod
-    def _reserve(account: _Account, function: _Function, amount: int | None) -> None:
-        account.reserved += (amount or 0) - (function.reserved or 0)
-        function.reserved = amount
+    def _bucket(self, slots: int) -> Bucket:
+        per_s = REQUESTS_PER_SLOT * slots
+        return Bucket(per_s, per_s, self._mono_s())
+
+    def _reserve(self, function: _Function, share: int | None, provisioned: int) -> None:
+        reserved = None if share is None else max(0, share - provisioned)
+        if reserved == function.reserved:
+            return
+        function.reserved = reserved
+        function.rate = None if reserved is None else self._bucket(reserved)

@@ -8,12 +8,14 @@ are snapshots under keys of their own; an alias names one of them, or draws betw
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 import structlog
 
 from lambent.model.clock import Clock
+from lambent.model.concurrency import CONCURRENCY_SPECS, ConcurrencyPlan, parse_plan
 from lambent.model.documents import (
     ALIAS_SPECS,
     FUNCTION_SPECS,
@@ -36,27 +38,28 @@ from lambent.model.documents import (
 )
 from lambent.model.errors import HostError, ResourceConflict, ResourceNotFound
 from lambent.model.functions import LATEST, FunctionVersion
-from lambent.model.ids import FunctionArn
+from lambent.model.ids import FunctionArn, Scope
 from lambent.model.invocations import Target
 from lambent.model.names import function_not_found, is_alias_name
 from lambent.store.contract import Cursor, Documents, StoreError, WatchLost
 
 RETRY_S: Final = 0.5
-_FOLLOWED: Final = (FUNCTION_SPECS, FUNCTION_STATUSES, VERSION_SPECS, VERSION_STATUSES, ALIAS_SPECS)
+_FOLLOWED: Final = (FUNCTION_SPECS, FUNCTION_STATUSES, VERSION_SPECS, VERSION_STATUSES, ALIAS_SPECS, CONCURRENCY_SPECS)
 
 log = structlog.get_logger(__name__)
 
 _Name = tuple[str, str, str, str]  # account, region, function, qualifier
 Variables = tuple[tuple[str, str], ...]
 OnReplaced = Callable[[FunctionArn, int | None], None]
+OnPlan = Callable[[ConcurrencyPlan], None]
 
 
 class FunctionView:
     """What is invocable now. ``load``, then ``run`` in an owner's task; ``resolve`` reads memory only.
 
     ``open_variables`` gives a function's environment variables in clear text; ``on_replaced`` hears of a version ARN
-    whose snapshots are outdated, but for one generation (None: all of them). ``draw`` returns a number of [0, 1) for
-    each call of an alias with weights.
+    whose snapshots are outdated, but for one generation (None: all of them). ``on_plan`` hears of what an account's
+    functions may claim of its concurrency. ``draw`` returns a number of [0, 1) for each call of an alias with weights.
     """
 
     def __init__(
@@ -65,17 +68,20 @@ class FunctionView:
         clock: Clock,
         open_variables: Callable[[FunctionSpec], Variables],
         on_replaced: OnReplaced,
+        on_plan: OnPlan = lambda plan: None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._documents = documents
         self._clock = clock
         self._open_variables = open_variables
         self._on_replaced = on_replaced
+        self._on_plan = on_plan
         self._draw = draw
         self._values: dict[str, bytes] = {}
         self._revs: dict[str, int] = {}
         self._versions: dict[_Name, FunctionVersion] = {}
         self._aliases: dict[_Name, AliasSpec] = {}
+        self._plans: dict[Scope, ConcurrencyPlan] = {}
         self._waiters: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._cursors: dict[str, Cursor] = {}
 
@@ -144,9 +150,16 @@ class FunctionView:
                 "The operation cannot be performed at this time. The function is currently in the following state: "
                 f"{joined_status(spec, status).state}"
             )
-        version = function_version(live, self._open_variables(live))
+        version = replace(
+            function_version(live, self._open_variables(live)),
+            reserved_concurrency=self._reserved(live.scope, live.name),
+        )
         self._versions[name] = version
         return version
+
+    def _reserved(self, scope: Scope, name: str) -> int | None:
+        plan = self._plans.get(scope)
+        return None if plan is None else plan.reserved.get(name)
 
     def _require_function(self, spec: FunctionSpec, target: Target) -> None:
         """Raise ResourceNotFound for what is left of a function that is gone."""
@@ -200,6 +213,9 @@ class FunctionView:
 
     def _refresh(self, key: str) -> None:
         """Drop what ``key`` speaks of, if it was invoked, and say which generation of it may go on."""
+        if key.startswith(CONCURRENCY_SPECS):
+            self._refresh_plan(key)
+            return
         scope, function, qualifier = parse_function_key(key)
         name = (scope.account_id, scope.region, function, qualifier)
         if key.startswith(ALIAS_SPECS):
@@ -217,6 +233,16 @@ class FunctionView:
             raise
         if new.generation != old.generation:
             self._on_replaced(old.arn, new.generation)
+
+    def _refresh_plan(self, key: str) -> None:
+        account_id, region = key.removeprefix(CONCURRENCY_SPECS).split("/")
+        scope, stored = Scope(account_id, region), self._values.get(key)
+        plan = ConcurrencyPlan(scope=scope) if stored is None else parse_plan(msgspec.json.decode(stored))
+        self._plans[scope] = plan
+        for name, version in self._versions.items():
+            if version.scope == scope and version.reserved_concurrency != plan.reserved.get(version.name):
+                self._versions[name] = replace(version, reserved_concurrency=plan.reserved.get(version.name))
+        self._on_plan(plan)
 
     def _wake(self, key: str, rev: int) -> None:
         waiting = self._waiters.pop(key, None)

@@ -285,36 +285,36 @@ def parse_function_key(key: str) -> tuple[Scope, str, str]:
 
 def parse_function_spec(value: object) -> FunctionSpec:
     """Return the spec that a document holds. HostError if its schema is newer than ours or it is damaged."""
-    return _parse(value, FunctionSpec)
+    return parse_document(value, FunctionSpec)
 
 
 def render_function_spec(spec: FunctionSpec) -> Document:
     """Return the document that holds ``spec``."""
-    return _render(spec)
+    return render_document(spec)
 
 
 def parse_function_status(value: object) -> FunctionStatus:
     """Return the status that a document holds. HostError if its schema is newer than ours or it is damaged."""
     if not isinstance(value, Mapping) or value.get("live") is None:
-        return _parse(value, FunctionStatus)
-    status = _parse({**value, "live": None}, FunctionStatus)
+        return parse_document(value, FunctionStatus)
+    status = parse_document({**value, "live": None}, FunctionStatus)
     return replace(status, live=parse_function_spec(value["live"]))
 
 
 def render_function_status(status: FunctionStatus) -> Document:
     """Return the document that holds ``status``; its ``live`` is a document of its own."""
-    document = _render(replace(status, live=None))
+    document = render_document(replace(status, live=None))
     return {**document, "live": render_function_spec(status.live) if status.live else None}
 
 
 def parse_alias(value: object) -> AliasSpec:
     """Return the alias that a document holds. HostError if its schema is newer than ours or it is damaged."""
-    return _parse(value, AliasSpec)
+    return parse_document(value, AliasSpec)
 
 
 def render_alias(alias: AliasSpec) -> Document:
     """Return the document that holds ``alias``."""
-    return _render(alias)
+    return render_document(alias)
 
 
 def joined_status(spec: FunctionSpec, status: FunctionStatus | None) -> FunctionStatus:
@@ -389,31 +389,37 @@ def function_version(spec: FunctionSpec, environment: tuple[tuple[str, str], ...
     )
 
 
-_T = TypeVar("_T", FunctionSpec, FunctionStatus, AliasSpec)
+_T = TypeVar("_T")
 
 
-def _parse(value: object, kind: type[_T]) -> _T:
+def parse_document(value: object, kind: type[_T]) -> _T:
+    """Return what a document holds. HostError if its schema is newer than ours or it is damaged.
+
+    ``kind`` is a frozen dataclass with a field ``unknown``, for what this release does not know.
+    """
     if not isinstance(value, Mapping) or not isinstance(value.get("schema"), int):
         raise HostError(f"{kind.__name__}: the document has no schema number")
     if value["schema"] > SCHEMA:
         raise HostError(f"{kind.__name__}: schema {value['schema']} is newer than {SCHEMA}; upgrade Lambent to read it")
     stored = {name: inner for name, inner in value.items() if name not in ("schema", "unknown")}
     try:
-        parsed = msgspec.convert(stored, kind)
+        parsed: Any = msgspec.convert(stored, kind)
     except msgspec.ValidationError as error:
         raise HostError(f"{kind.__name__}: damaged document: {error}") from error
     unknown = _beyond(stored, _builtins(parsed))
-    return replace(parsed, unknown=json.dumps(unknown, sort_keys=True)) if unknown else parsed
+    whole: _T = replace(parsed, unknown=json.dumps(unknown, sort_keys=True)) if unknown else parsed
+    return whole
 
 
-def _render(value: FunctionSpec | FunctionStatus | AliasSpec) -> Document:
+def render_document(value: Any) -> Document:
+    """Return the document that holds ``value``, with the fields that a later release wrote."""
     document = _builtins(value)
     if value.unknown:
         _graft(document, json.loads(value.unknown))
     return {"schema": SCHEMA, **document}
 
 
-def _builtins(value: FunctionSpec | FunctionStatus | AliasSpec) -> Document:
+def _builtins(value: object) -> Document:
     document: Document = msgspec.json.decode(msgspec.json.encode(value))  # lists, not tuples: what a store gives back
     document.pop("unknown")
     return document

@@ -105,7 +105,9 @@ class Throttled(CallerError):
     code, status = "TooManyRequestsException", 429
 
     def __init__(self, reason: ThrottleReason) -> None:
-        super().__init__("Rate Exceeded.", Reason=str(reason))
+        # Recorded from AWS: without Retry-After where concurrency is exhausted; where a rate is, one second is assumed.
+        later = {"retryAfterSeconds": "1"} if reason in (ThrottleReason.RATE, ThrottleReason.RESERVED_RATE) else {}
+        super().__init__("Rate Exceeded.", Reason=str(reason), **later)
         self.reason = reason
 
 

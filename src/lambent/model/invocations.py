@@ -53,6 +53,7 @@ class InvokeCall:
     tenant_id: str | None = None
     wants_log_tail: bool = False
     is_dry_run: bool = False
+    is_event: bool = False  # accepted before, and waiting in a queue
     sink: ResponseSink | None = None
 
 

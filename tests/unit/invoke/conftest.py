@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from lambent.invoke.functions import FunctionView
+from lambent.model.concurrency import ConcurrencyPlan, render_plan
 from lambent.model.documents import (
     AliasSpec,
     CodeSpec,
@@ -92,6 +93,7 @@ def kit():
     return SimpleNamespace(
         SCOPE=SCOPE, ARN=ARN, make_spec=make_spec, make_status=make_status, make_call=make_call, put_spec=put_spec,
         put_status=put_status, open_view=open_view, State=State, Target=Target,
-        AliasSpec=AliasSpec, Publication=Publication, render_alias=render_alias, render_spec=render_function_spec,
+        AliasSpec=AliasSpec, ConcurrencyPlan=ConcurrencyPlan, render_plan=render_plan,
+        Publication=Publication, render_alias=render_alias, render_spec=render_function_spec,
         render_status=render_function_status, spec_key=function_spec_key, status_key=function_status_key,
     )  # fmt: skip

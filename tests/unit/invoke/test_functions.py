@@ -272,3 +272,18 @@ async def test_what_can_be_no_version_is_not_found(kit, documents, qualifier):
     async with kit.open_view(documents) as (view, _):
         with pytest.raises(ResourceNotFound):
             view.resolve(kit.Target(kit.SCOPE, "fn", qualifier))
+
+
+async def test_a_share_of_the_concurrency_is_seen_by_every_version_without_a_new_environment(kit, documents):
+    await kit.put_spec(documents, kit.make_spec())
+    await kit.put_status(documents, "fn", kit.make_status(kit.make_spec()))
+    plans = []
+    async with kit.open_view(documents, on_plan=plans.append) as (view, replaced):
+        assert view.resolve(kit.Target(kit.SCOPE, "fn")).reserved_concurrency is None
+        plan = kit.ConcurrencyPlan(scope=kit.SCOPE, reserved={"fn": 0})
+        await within(view.applied(plan.key, await documents.put(plan.key, kit.render_plan(plan))))
+        assert view.resolve(kit.Target(kit.SCOPE, "fn")).reserved_concurrency == 0
+        assert (plans, replaced) == ([plan], [])
+    async with kit.open_view(documents, on_plan=plans.append) as (view, _):
+        assert view.resolve(kit.Target(kit.SCOPE, "fn")).reserved_concurrency == 0
+        assert plans == [plan, plan]

@@ -7,18 +7,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lambent.invoke.access import OwnAccountOnly
-from lambent.invoke.concurrency import Concurrency, decide_throttle
+from lambent.invoke.concurrency import Concurrency
 from lambent.invoke.invoker import Invoker
 from lambent.invoke.records import WAITING_LIMIT, InvocationRecords
 from lambent.invoke.trace import new_trace_header
 from lambent.model.documents import function_version
 from lambent.model.errors import AccessDenied, InvalidParameterValue, ResourceNotFound, Throttled, ThrottleReason
-from lambent.model.functions import FunctionVersion, LogSettings
-from lambent.model.ids import Digest, Scope
 from lambent.model.invocations import InvocationResult
 from lambent.testing.clock import FakeClock
 
@@ -142,7 +138,7 @@ async def test_lease_is_held_until_the_environment_is_settled(kit, version):
 
 
 async def test_caller_who_calls_one_after_the_other_is_not_throttled(kit, version):
-    invoker, environments, concurrency = make_invoker(replace(version, reserved_concurrency=1))
+    invoker, environments, concurrency = make_invoker(version, limit=1)
     environments.soon = environments.environment.settle
     for _ in range(3):
         await invoker.invoke(kit.make_call())
@@ -181,63 +177,6 @@ async def test_tenant_is_named_exactly_where_the_function_isolates_tenants(kit, 
     invoker, _, _ = make_invoker(replace(version, tenant_isolation=isolates))
     with pytest.raises(InvalidParameterValue, match="tenancy configuration"):
         await invoker.invoke(kit.make_call(tenant_id=tenant))
-
-
-@pytest.mark.parametrize(
-    ("in_flight", "reserved", "unreserved", "limit", "reason"),
-    [
-        pytest.param(0, None, 9, 10, None, id="room"),
-        pytest.param(0, None, 10, 10, ThrottleReason.CONCURRENT, id="account-full"),
-        pytest.param(0, 0, 0, 10, ThrottleReason.RESERVED_CONCURRENT, id="reserved-zero-refuses-everything"),
-        pytest.param(1, 2, 10, 10, None, id="reserved-share-is-a-guarantee"),
-        pytest.param(2, 2, 0, 10, ThrottleReason.RESERVED_CONCURRENT, id="reserved-share-is-a-limit"),
-    ],
-)
-def test_throttle_reasons_are_awss(in_flight, reserved, unreserved, limit, reason):
-    assert (
-        decide_throttle(in_flight=in_flight, reserved=reserved, unreserved_in_flight=unreserved, unreserved_limit=limit)
-        is reason
-    )
-
-
-async def test_reserved_share_is_taken_from_the_others(kit, version):
-    concurrency = Concurrency(3)
-    concurrency.reserve(kit.SCOPE, "reserved", 2)
-    with concurrency.lease(version, kit.make_call()):
-        with pytest.raises(Throttled):
-            concurrency.lease(version, kit.make_call())
-        reserved = replace(version, name="reserved", reserved_concurrency=2)
-        with concurrency.lease(reserved, kit.make_call()), concurrency.lease(reserved, kit.make_call()):
-            with pytest.raises(Throttled) as raised:
-                concurrency.lease(reserved, kit.make_call())
-    assert raised.value.reason is ThrottleReason.RESERVED_CONCURRENT
-    assert concurrency.in_flight(kit.SCOPE) == 0
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2), st.sampled_from([None, 0, 1, 3])), max_size=60))
-def test_leases_never_exceed_the_limits_and_all_come_back(steps):
-    scope = Scope("111111111111", "us-east-1")
-    concurrency, held, limit = Concurrency(4), [], 4
-    for takes, number, reserved in steps:
-        if takes:
-            version = FunctionVersion(
-                scope=scope, name=f"f{number}", version="$LATEST", generation=1, runtime="", handler="", role="",
-                memory_mib=128, timeout_s=3, tmp_mib=512, code=Digest("a"), code_bytes=1, log=LogSettings(group="g"),
-                reserved_concurrency=None if number < 2 else reserved,
-            )  # fmt: skip
-            try:
-                held.append((number, concurrency.lease(version, None)))
-            except Throttled:
-                continue
-            assert sum(1 for name, _ in held if name < 2) <= limit
-            if number == 2 and reserved is not None:
-                assert sum(1 for name, _ in held if name == 2) <= reserved
-        elif held:
-            held.pop()[1]()
-    for _, lease in held:
-        lease()
-    assert concurrency.in_flight(scope) == 0
-    assert concurrency._account(scope).unreserved_in_flight == 0
 
 
 async def test_records_reach_every_sink_in_order_although_one_fails():
