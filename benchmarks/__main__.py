@@ -1,6 +1,6 @@
 """Measure the invoke path beside its baselines, and print which goals hold.
 
-python -m benchmarks [--only warm,cold,scale,peers] [--rounds N] [--short] [--json FILE]
+python -m benchmarks [--only warm,freezing,cold,scale,peers] [--rounds N] [--short] [--json FILE]
 """
 
 import argparse
@@ -9,10 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.bench import Row, host_facts, print_rows, write_rows
+from benchmarks.freezing import measure_freezing
 from benchmarks.goals import Plan, measure_cold, measure_peers, measure_scale, measure_warm
 from benchmarks.peers import PeersMissing
 
-PARTS = {"warm": measure_warm, "cold": measure_cold, "scale": measure_scale, "peers": measure_peers}
+PARTS = {
+    "warm": measure_warm,
+    "freezing": measure_freezing,
+    "cold": measure_cold,
+    "scale": measure_scale,
+    "peers": measure_peers,
+}
 SHORT = Plan(rounds=3, calls=1000, calls_each=500, spawns=2, functions=500, idle_s=5, peer_calls=5)
 
 

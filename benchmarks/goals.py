@@ -31,7 +31,7 @@ class Plan:
 
 def measure_warm(plan: Plan) -> list[Row]:
     """Goals 1, 2 and 3: Lambent beside the loop over bare environments (L) and the bare answer (H)."""
-    samples, rates, cpu = Samples(), _Numbers(), _Numbers()
+    samples, rates, cpu = Samples(), Numbers(), Numbers()
     with open_lambent() as lambent, open_floor() as floor, open_bare_server() as bare:
         _warm(lambent, floor, bare)
         for _ in range(plan.rounds):
@@ -84,7 +84,7 @@ def measure_cold(plan: Plan) -> list[Row]:
 
 def measure_scale(plan: Plan) -> list[Row]:
     """Goal 14: many functions registered beside ten."""
-    cpu, ready, idle = _Numbers(), _Numbers(), 0.0
+    cpu, ready, idle = Numbers(), Numbers(), 0.0
     with tempfile.TemporaryDirectory(prefix="lambent-bench-") as folder:
         places = {"few": Path(folder) / "few", "many": Path(folder) / "many"}
         Path(folder).chmod(0o755)
@@ -127,7 +127,7 @@ def _idle_cores(lambent: Lambent, seconds: float) -> float:
 def measure_peers(plan: Plan) -> list[Row]:
     """Goal 11: others in the same run. PeersMissing if they cannot be had."""
     commands = install_peers()
-    samples, rates, cold = Samples(), _Numbers(), _Numbers()
+    samples, rates, cold = Samples(), Numbers(), Numbers()
     names = _names("cold", plan.rounds)
     with ExitStack() as stack:
         lambent: Endpoint = stack.enter_context(open_lambent())
@@ -153,11 +153,15 @@ def measure_peers(plan: Plan) -> list[Row]:
     ]
 
 
-class _Numbers(dict[str, list[float]]):
+class Numbers(dict[str, list[float]]):
+    """Per subject, one number a round."""
+
     def add(self, name: str, value: float) -> None:
+        """Take one round of ``name``."""
         self.setdefault(name, []).append(value)
 
     def median(self, name: str) -> float:
+        """Return the middle one."""
         return statistics.median(self[name])
 
 

@@ -106,9 +106,9 @@ class Lambent(Endpoint):
 
 
 @contextmanager
-def open_lambent(state_dir: Path | None = None) -> Iterator[Lambent]:
-    """Yield a whole Lambent of its own."""
-    with LambentProcess(state_dir, settings=SETTINGS) as process:
+def open_lambent(state_dir: Path | None = None, **settings: object) -> Iterator[Lambent]:
+    """Yield a whole Lambent of its own; ``settings`` besides those of every benchmark."""
+    with LambentProcess(state_dir, settings={**SETTINGS, **settings}) as process:
         yield Lambent(process)
 
 

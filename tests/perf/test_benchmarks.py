@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.bench import at_least, at_most, write_rows
+from benchmarks.freezing import measure_freezing
 from benchmarks.functions import caches
 from benchmarks.goals import Plan, measure_cold, measure_peers, measure_scale, measure_warm
 
@@ -33,6 +34,11 @@ def test_warm_path_is_measured_beside_its_floor_and_a_bare_answer():
     require_sound(rows, [1, 2, 3, 3])
     # Not a verdict on speed: H does a part of what Lambent does, so that less could only be a wrong measurement.
     assert rows[1].ratio > 1
+
+
+@needs_sandboxes
+def test_freezing_is_measured_beside_the_same_server_without():
+    require_sound(measure_freezing(PLAN), [10, 10, 10, 0])
 
 
 @needs_sandboxes
