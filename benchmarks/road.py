@@ -239,7 +239,7 @@ async def open_road() -> AsyncIterator[Road]:
             answers=answers,
             calls=calls,
             open_code=_nothing,
-            is_ready=lambda: True,
+            find_trouble=lambda: None,
         )
         server = HttpServer(gateway, HttpLimits(), clock_mono=clock.mono_s)
         answered: asyncio.Queue[bytes] = asyncio.Queue()

@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     concurrency_limit: Count = 1000
     max_environments: Count = 256
     max_cells: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 16  # prepared sandboxes, all runtimes together; 0: none
-    memory_budget_mib: Annotated[int, msgspec.Meta(ge=0)] = 0  # 0: three quarters of this host's memory
+    memory_budget_mib: Annotated[int, msgspec.Meta(ge=0)] = 0  # of all functions; 0: three quarters of the host's
     idle_s: Seconds = 600.0
     max_age_s: Seconds = 7200.0
     freeze_grace_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 10  # idle for so long is frozen; 0: never

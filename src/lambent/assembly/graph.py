@@ -4,7 +4,6 @@ import platform
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -63,6 +62,7 @@ from lambent.reconcile.collection import PackageCollector
 from lambent.reconcile.functions import FunctionReconciler
 from lambent.runtimes.catalogue import RuntimeCatalogue
 from lambent.sandbox.driver import ENDPOINT_ADDRESS, SandboxDriver
+from lambent.sandbox.host_memory import HostMemory, MemoryReading, default_budget_mib, default_reserve_mib
 from lambent.store.contract import ABSENT, Conflict, Entry, Store
 from lambent.wire.service import ServiceCodec
 
@@ -132,7 +132,8 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
     records = InvocationRecords(clock, sinks)
     runtimes = build_runtimes(settings, lambda text: log.info("preparing_runtime", step=text))
     servers, deadlines = ApiServers(clock), Deadlines(clock)
-    limits = pool_limits(settings)
+    memory = HostMemory()
+    limits = pool_limits(settings, memory.read())
     max_cells = count_cells(settings, limits.memory_budget_mib)
     cell_tools = CellTools(driver=ground.driver, servers=servers, runtimes=runtimes, clock=clock)
     cells = build_cells(max_cells, cell_tools, deadlines, lambda: environments.starting)
@@ -148,7 +149,7 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
         record=records.record_invocation,
         cells=cells,
     )
-    environments = Environments(tools, without_cells(limits, max_cells))
+    environments = Environments(tools, without_cells(limits, max_cells), read_memory=memory.read)
     vault = VariableVault(Sealer(ground.key))
 
     def open_variables(spec: FunctionSpec) -> tuple[tuple[str, str], ...]:
@@ -263,16 +264,12 @@ class Doors:
         )
 
 
-def pool_limits(settings: Settings) -> PoolLimits:
-    """Return the bounds of all environments together; without a memory budget, three quarters of the host's."""
-    budget_mib = settings.memory_budget_mib
-    if not budget_mib:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        total_kib = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
-        budget_mib = total_kib * 3 // 4 // 1024
+def pool_limits(settings: Settings, memory: MemoryReading) -> PoolLimits:
+    """Return the bounds of all environments together."""
     return PoolLimits(
         max_environments=settings.max_environments,
-        memory_budget_mib=budget_mib,
+        memory_budget_mib=settings.memory_budget_mib or default_budget_mib(memory),
+        memory_reserve_mib=default_reserve_mib(memory),
         idle_s=settings.idle_s,
         max_age_s=settings.max_age_s,
         drain_s=settings.drain_s,

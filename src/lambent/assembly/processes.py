@@ -13,6 +13,7 @@ from lambent.config import Settings, render_settings
 from lambent.runtimes.catalogue import RuntimeCatalogue
 from lambent.runtimes.commands import Progress
 from lambent.runtimes.provider import RuntimeProvider
+from lambent.sandbox.host_memory import HostMemory, default_budget_mib
 
 
 def local_endpoint(settings: Settings) -> str:
@@ -58,6 +59,7 @@ def process_commands(settings: Settings, owner: tuple[int, int] | None) -> dict[
     command = [sys.executable, "-I", launcher.__file__]
     command += [part for name, root in roots.items() for part in (f"--{name}-root", str(root))]
     command += ["--run-dir", str(places.sandbox_dir), "--disk-dir", str(_disk_dir(places))]
+    command += ["--memory-limit-mib", str(settings.memory_budget_mib or default_budget_mib(HostMemory().read()))]
     return {
         "launcher": command,
         "server": [sys.executable, "-I", "-m", "lambent.assembly.server", str(settings_file)],

@@ -88,7 +88,7 @@ class ExecutionEnvironment:
         self._entry_fault: str | None = None
         self._is_runtime_ready = False  # asked for `next` since the last event
         self._ready_mono_s = 0.0
-        self._peak_mib = 0
+        self.peak_mib = 0  # the most that was seen so far
         self._usage_mono_s = -USAGE_MAX_AGE_S
         self._is_late = False
         self._is_conducting = False  # the owner sees to the run
@@ -113,6 +113,12 @@ class ExecutionEnvironment:
     def is_frozen(self) -> bool:
         """Whether its processes stand until the next call."""
         return self._repose.is_frozen
+
+    @property
+    def held_mib(self) -> int:
+        """What memory it is known to hold: as it was frozen last, or else the most that was seen."""
+        held = self._repose.held_memory_bytes
+        return self.peak_mib if held is None else held >> 20
 
     def when_settled(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once the invocation in it is over, in its log too. There must be one in it."""
@@ -252,12 +258,12 @@ class ExecutionEnvironment:
         self._timer.clear()
         if self._is_usage_wanted(run):
             # Over the environment's life: what a dead program used is not counted by everybody.
-            self._peak_mib = max(self._peak_mib, (await sandbox.usage()).peak_memory_mib)
+            self.peak_mib = max(self.peak_mib, (await sandbox.usage()).peak_memory_mib)
             self._usage_mono_s = self._clock.mono_s()
         if self.phase is Phase.BUSY and self._is_runtime_ready:
             self._conclude(run)
             return
-        max_memory_mib = self._peak_mib
+        max_memory_mib = self.peak_mib
         if self._program is not None and self._program.ended is not None and self._program.ended.out_of_memory:
             max_memory_mib = self.version.memory_mib
         status, crash_type = await self._crash(run)
@@ -268,7 +274,7 @@ class ExecutionEnvironment:
         self._timer.clear()
         if self._program is not None:
             self._program.output.drain()
-        self._settle_with(run, self._ready_mono_s, self._peak_mib)
+        self._settle_with(run, self._ready_mono_s, self.peak_mib)
 
     def _settle_with(
         self,

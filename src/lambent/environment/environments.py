@@ -5,21 +5,27 @@ The one door to capacity: ``take``. One timer serves all idle environments, whic
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import uuid4
 
 import structlog
 
 from lambent.environment.environment import EnvironmentTools, ExecutionEnvironment
 from lambent.environment.placement import Placement, PoolLimits, decide_placement
+from lambent.environment.room import Evictable, HostRoom, RoomLimits, Shortage, decide_eviction
 from lambent.model.errors import HostError, Throttled, ThrottleReason
 from lambent.model.functions import FunctionVersion
 from lambent.model.ids import EnvironmentId, FunctionArn
 from lambent.model.invocations import InvokeCall
 from lambent.model.phases import Phase
+from lambent.sandbox.host_memory import MemoryReading
+
+# How often the host is asked whether it runs out of memory, while there are environments: one file or two, whatever
+# their number.
+RELIEF_INTERVAL_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -30,11 +36,12 @@ _PoolKey = tuple[FunctionArn, int, str | None]  # version ARN, generation, tenan
 class _Pool:
     """The environments of one snapshot of one version (and of one tenant)."""
 
-    __slots__ = ("idle", "is_outdated", "key", "settling", "size", "waiters", "watchers")
+    __slots__ = ("idle", "is_outdated", "key", "seen_mib", "settling", "size", "waiters", "watchers")
 
     def __init__(self, key: _PoolKey) -> None:
         self.key = key
         self.idle: list[ExecutionEnvironment] = []  # used last: at the end
+        self.seen_mib = 0  # the most that one of them used
         self.settling = 0
         self.size = 0
         self.waiters: deque[asyncio.Future[ExecutionEnvironment | None]] = deque()
@@ -50,6 +57,7 @@ class Environments:
         tools: EnvironmentTools,
         limits: PoolLimits,
         new_id: Callable[[], EnvironmentId] = lambda: EnvironmentId(uuid4().hex),
+        read_memory: Callable[[], MemoryReading] = MemoryReading,
     ) -> None:
         self._tools = tools
         self._limits = limits
@@ -57,7 +65,13 @@ class Environments:
         self._pools: dict[_PoolKey, _Pool] = {}
         self._idle: dict[ExecutionEnvironment, tuple[_Pool, float]] = {}  # oldest first; since when
         self._tasks: dict[ExecutionEnvironment, asyncio.Task[None]] = {}
-        self._memory_mib = 0
+        bounds = RoomLimits(
+            max_environments=limits.max_environments,
+            memory_budget_mib=limits.memory_budget_mib,
+            memory_reserve_mib=limits.memory_reserve_mib,
+        )
+        self._room = HostRoom(bounds, read_memory)
+        self._relief = tools.deadlines.timer(self._relieve)
         self._starting = 0
         self._reaper = tools.deadlines.timer(self._reap)
         self._graces: deque[tuple[float, Callable[[], None]]] = deque()
@@ -81,9 +95,9 @@ class Environments:
         return self._starting
 
     @property
-    def memory_mib(self) -> int:
-        """What their functions may use together."""
-        return self._memory_mib
+    def reserved_mib(self) -> int:
+        """What they are expected to use together."""
+        return self._room.reserved_mib
 
     async def __aenter__(self) -> "Environments":
         self._deadlines = asyncio.get_running_loop().create_task(self._tools.deadlines.run(), name="deadlines")
@@ -131,6 +145,7 @@ class Environments:
             pool.is_outdated = True
             for environment in tuple(pool.idle):
                 self._retire_idle(environment)
+        self._room.forget(arn, generation)
 
     # --- for Taking, and for who needs not wait
 
@@ -140,15 +155,14 @@ class Environments:
         may_wait = True
         while True:
             pool = self._pools.get(key) or self._pools.setdefault(key, _Pool(key))
+            shortage = Shortage() if pool.idle else self._room.shortage(version)
+            victims = self._find_victims(shortage) if shortage else ()
             placement = decide_placement(
-                self._limits,
                 idle=len(pool.idle),
                 settling=pool.settling if may_wait else 0,
                 waiting=len(pool.waiters),
-                environments=len(self._tasks),
-                memory_mib=self._memory_mib,
-                wanted_mib=version.memory_mib,
-                evictable=len(self._idle),
+                has_room=not shortage,
+                can_evict=bool(victims),
             )
             if placement is Placement.REUSE:
                 environment = pool.idle.pop()
@@ -161,9 +175,14 @@ class Environments:
                 if (waited := await self._wait(pool)) is not None:
                     return waited, pool
             elif placement is Placement.EVICT:
-                await self._evict()
+                await self._evict(victims)
             else:
-                log.warning("environments_exhausted", environments=len(self._tasks), memory_mib=self._memory_mib)
+                log.warning(
+                    "environments_exhausted",
+                    environments=len(self._tasks),
+                    reserved_mib=self.reserved_mib,
+                    short_of_mib=shortage.memory_mib,
+                )
                 raise Throttled(ThrottleReason.CONCURRENT)
 
     def take_idle(self, version: FunctionVersion, call: InvokeCall) -> "tuple[ExecutionEnvironment, _Pool] | None":
@@ -196,6 +215,9 @@ class Environments:
     def _free(self, environment: ExecutionEnvironment, pool: _Pool) -> None:
         if environment.phase is Phase.GONE:
             return
+        if environment.peak_mib > pool.seen_mib:
+            pool.seen_mib = environment.peak_mib
+            self._room.learn(environment.version, pool.seen_mib)
         now_mono_s = self._tools.clock.mono_s()
         is_too_old = now_mono_s - environment.created_mono_s > self._limits.max_age_s
         if is_too_old or pool.is_outdated or self._is_closing or not environment.is_usable:
@@ -252,7 +274,9 @@ class Environments:
             environment.live(), name=f"environment {environment.environment_id}"
         )
         self._tasks[environment] = task
-        self._memory_mib += version.memory_mib
+        self._room.add(version)
+        if self._relief.due_mono_s is None:
+            self._relief.set(self._tools.clock.mono_s() + RELIEF_INTERVAL_S)
         pool.size += 1
         task.add_done_callback(partial(self._ended, environment, pool))
         self._starting += 1
@@ -267,16 +291,45 @@ class Environments:
 
     def _ended(self, environment: ExecutionEnvironment, pool: _Pool, task: asyncio.Task[None]) -> None:
         del self._tasks[environment]
-        self._memory_mib -= environment.version.memory_mib
+        self._room.remove(environment.version)
         pool.size -= 1
         self._forget_idle(environment)
         if not pool.size and not pool.waiters and self._pools.get(pool.key) is pool:
             del self._pools[pool.key]
 
-    async def _evict(self) -> None:
-        environment = next(iter(self._idle))
-        self._retire_idle(environment)
-        await asyncio.wait((self._tasks[environment],))
+    def _find_victims(self, shortage: Shortage) -> Sequence[ExecutionEnvironment]:
+        """Return the idle ones whose end makes up for ``shortage``; none where they are not enough."""
+        environments = tuple(self._idle)
+        reservation = self._room.reservation_mib
+        if len(environments) < shortage.environments:
+            return ()
+        if sum(reservation(each.version) for each in environments) < shortage.memory_mib:
+            return ()
+        idle = [self._evictable(each, reservation(each.version)) for each in environments]
+        return [environments[at] for at in decide_eviction(idle, shortage)]
+
+    def _evictable(self, environment: ExecutionEnvironment, frees_mib: int) -> Evictable:
+        idle_s = self._tools.clock.mono_s() - self._idle[environment][1]
+        return Evictable(idle_s=idle_s, held_mib=environment.held_mib, frees_mib=frees_mib)
+
+    async def _evict(self, victims: Sequence[ExecutionEnvironment]) -> None:
+        ends = [self._tasks[each] for each in victims]
+        for each in victims:
+            self._retire_idle(each)
+        await asyncio.wait(ends)
+
+    def _relieve(self) -> None:
+        """End idle ones while the host runs out of memory."""
+        if not self._tasks:
+            return
+        self._relief.set(self._tools.clock.mono_s() + RELIEF_INTERVAL_S)
+        if self._idle and (missing_mib := self._room.relief_mib()):
+            environments = tuple(self._idle)
+            idle = [self._evictable(each, each.held_mib) for each in environments]
+            victims = [environments[at] for at in decide_eviction(idle, Shortage(memory_mib=missing_mib))]
+            log.warning("memory_is_short", missing_mib=missing_mib, environments_ended=len(victims))
+            for each in victims:
+                self._retire_idle(each)
 
     def _retire_idle(self, environment: ExecutionEnvironment) -> None:
         self._forget_idle(environment)

@@ -10,7 +10,7 @@ class Placement(StrEnum):
     REUSE = "reuse"  # the idle environment that was used last
     WAIT = "wait"  # one has answered already and is about to be free
     START = "start"
-    EVICT = "evict"  # end the one of another function that was idle longest, then decide again
+    EVICT = "evict"  # end idle ones of other functions, then decide again
     REFUSE = "refuse"
 
 
@@ -20,6 +20,7 @@ class PoolLimits:
 
     max_environments: int = 256
     memory_budget_mib: int = 1 << 40
+    memory_reserve_mib: int = 0  # has to stay available on the host
     # Developer guide: reclaimed "every few hours"; minutes of idleness are what people observe.
     idle_s: float = 600.0
     max_age_s: float = 7200.0
@@ -30,23 +31,20 @@ class PoolLimits:
 
 
 def decide_placement(
-    limits: PoolLimits,
     *,
     idle: int,
     settling: int,
     waiting: int,
-    environments: int,
-    memory_mib: int,
-    wanted_mib: int,
-    evictable: int,
+    has_room: bool,
+    can_evict: bool,
 ) -> Placement:
     """Return what becomes of a call of a function with ``idle`` environments, ``settling`` more that have answered,
-    ``waiting`` calls before it, on a host with ``environments`` of ``memory_mib`` in all, ``evictable`` of them idle.
+    ``waiting`` calls before it. ``can_evict``: idle ones of others could make the room that there is not.
     """
     if idle:
         return Placement.REUSE
     if settling > waiting:
         return Placement.WAIT
-    if environments < limits.max_environments and memory_mib + wanted_mib <= limits.memory_budget_mib:
+    if has_room:
         return Placement.START
-    return Placement.EVICT if evictable else Placement.REFUSE
+    return Placement.EVICT if can_evict else Placement.REFUSE

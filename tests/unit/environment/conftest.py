@@ -20,6 +20,7 @@ from lambent.environment.placement import PoolLimits
 from lambent.model.functions import FunctionVersion, LogSettings
 from lambent.model.ids import Digest, EnvironmentId, RequestId, Scope, TreeName
 from lambent.model.invocations import InvokeCall, Target
+from lambent.sandbox.host_memory import MemoryReading
 from lambent.testing.clock import FakeClock
 from lambent.testing.recording_driver import FixedCredentials, RecordingDriver, RecordingLog
 
@@ -156,10 +157,15 @@ async def one_environment(world, version=VERSION, *, is_awaited=True):
 
 
 @asynccontextmanager
-async def many_environments(world, **limits):
+async def many_environments(world, *, read_memory=MemoryReading, **limits):
     """Yield a pool; all of it is gone at the end."""
     numbers = itertools.count(1)
-    pool = Environments(world.tools, PoolLimits(**limits), new_id=lambda: EnvironmentId(f"{next(numbers):032x}"))
+    pool = Environments(
+        world.tools,
+        PoolLimits(**limits),
+        new_id=lambda: EnvironmentId(f"{next(numbers):032x}"),
+        read_memory=read_memory,
+    )
     async with pool:
         yield pool
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lambent.environment import faults
 from lambent.environment.deadlines import Deadlines
 from lambent.environment.limits import decide_limits
-from lambent.environment.placement import Placement, PoolLimits, decide_placement
+from lambent.environment.placement import Placement, decide_placement
 from lambent.environment.runtime_states import (
     RUNTIME_TRANSITIONS,
     WANTED_STATES,
@@ -26,44 +26,21 @@ from lambent.model.phases import TRANSITIONS, Event, Phase, next_phase
 from lambent.sandbox.driver import Exit
 from lambent.testing.clock import FakeClock
 
-LIMITS = PoolLimits(max_environments=4, memory_budget_mib=1000)
-
 
 @pytest.mark.parametrize(
-    ("idle", "settling", "waiting", "environments", "memory_mib", "evictable", "expected"),
+    ("idle", "settling", "waiting", "has_room", "can_evict", "expected"),
     [
-        pytest.param(1, 0, 0, 4, 1000, 0, Placement.REUSE, id="idle-is-reused-on-a-full-host"),
-        pytest.param(0, 1, 0, 1, 100, 0, Placement.WAIT, id="one-about-to-be-free-is-waited-for"),
-        pytest.param(0, 1, 1, 1, 100, 0, Placement.START, id="but-not-by-two"),
-        pytest.param(0, 0, 0, 3, 900, 3, Placement.START, id="room-is-used-before-others-are-ended"),
-        pytest.param(0, 0, 0, 4, 100, 1, Placement.EVICT, id="count-is-bounded"),
-        pytest.param(0, 0, 0, 1, 901, 1, Placement.EVICT, id="memory-is-bounded"),
-        pytest.param(0, 0, 0, 4, 100, 0, Placement.REFUSE, id="nothing-idle-to-end"),
+        pytest.param(1, 0, 0, False, False, Placement.REUSE, id="idle-is-reused-on-a-full-host"),
+        pytest.param(0, 1, 0, True, False, Placement.WAIT, id="one-about-to-be-free-is-waited-for"),
+        pytest.param(0, 1, 1, True, False, Placement.START, id="but-not-by-two"),
+        pytest.param(0, 0, 0, True, True, Placement.START, id="room-is-used-before-others-are-ended"),
+        pytest.param(0, 0, 0, False, True, Placement.EVICT, id="others-give-way"),
+        pytest.param(0, 0, 0, False, False, Placement.REFUSE, id="nothing-idle-to-end"),
     ],
 )
-def test_placement(idle, settling, waiting, environments, memory_mib, evictable, expected):
-    decided = decide_placement(
-        LIMITS,
-        idle=idle,
-        settling=settling,
-        waiting=waiting,
-        environments=environments,
-        memory_mib=memory_mib,
-        wanted_mib=100,
-        evictable=evictable,
-    )
+def test_placement(idle, settling, waiting, has_room, can_evict, expected):
+    decided = decide_placement(idle=idle, settling=settling, waiting=waiting, has_room=has_room, can_evict=can_evict)
     assert decided is expected
-
-
-@given(st.integers(0, 6), st.integers(0, 2000), st.integers(0, 6), st.integers(1, 500))
-def test_nothing_is_started_beyond_the_bounds(environments, memory_mib, evictable, wanted_mib):
-    decided = decide_placement(
-        LIMITS, idle=0, settling=0, waiting=0, environments=environments, memory_mib=memory_mib,
-        wanted_mib=wanted_mib, evictable=evictable,
-    )  # fmt: skip
-    if decided is Placement.START:
-        assert environments < 4
-        assert memory_mib + wanted_mib <= 1000
 
 
 @pytest.mark.parametrize(("phase", "event"), list(itertools.product(Phase, Event)))

@@ -8,6 +8,7 @@ import pytest
 from lambent.model.errors import HostError, Throttled
 from lambent.model.ids import FunctionArn
 from lambent.model.phases import Phase
+from lambent.sandbox.host_memory import MemoryReading
 from lambent.testing.recording_driver import ProgramExit
 
 pytestmark = pytest.mark.anyio
@@ -105,7 +106,7 @@ async def test_idle_environment_is_ended_after_its_time(kit):
         await world.clock.advance_s(2)
         await kit.eventually(lambda: pool.count == 0)
         assert environment.phase is Phase.GONE
-        assert (world.driver.open_count, pool.memory_mib, pool._pools) == (0, 0, {})
+        assert (world.driver.open_count, pool.reserved_mib, pool._pools) == (0, 0, {})
 
 
 async def test_old_environment_is_not_used_again(kit):
@@ -164,12 +165,73 @@ async def test_full_host_ends_what_was_idle_longest(kit):
 
 
 async def test_memory_budget_holds_while_an_environment_is_ended_for_another(kit):
-    world = kit.make_world()
-    small, big = replace(kit.VERSION, name="small"), replace(kit.VERSION, name="big", memory_mib=256)
+    world = kit.make_world()  # where every environment uses 42 MiB
+    big = replace(kit.VERSION, name="big", memory_mib=1024)
     async with kit.many_environments(world, memory_budget_mib=256) as pool:
-        await settle(kit, *[(await invoke(kit, pool, replace(small, name=f"s{at}")))[1] for at in range(2)])
-        await settle(kit, (await invoke(kit, pool, big))[1])
-        assert (pool.count, pool.memory_mib) == (1, 256)
+        for at in range(2):
+            await settle(kit, (await invoke(kit, pool, replace(big, name=f"b{at}")))[1])
+        assert pool.count == 1  # not seen yet, each of them may want a quarter of 1 GiB
+        assert pool.reserved_mib == 42 + 42 // 4 + 8
+        small = replace(kit.VERSION, name="small")  # 128 MiB until it is seen
+        await settle(kit, (await invoke(kit, pool, small))[1])
+        assert pool.count == 2
+        assert pool.reserved_mib == 2 * (42 + 42 // 4 + 8)
+
+
+async def test_environments_reserve_what_those_before_them_used_and_not_their_memory_size(kit):
+    gates = Gates()
+    world = kit.make_world(gates.script)
+    large = replace(kit.VERSION, memory_mib=10_240)
+    async with kit.many_environments(world, memory_budget_mib=4096) as pool:
+        gates[b"first"].set()
+        await settle(kit, (await invoke(kit, pool, large, payload=b"first"))[1])
+        async with asyncio.TaskGroup() as group:
+            for _ in range(40):
+                group.create_task(invoke(kit, pool, large, payload=b"held"))
+            await kit.eventually(lambda: gates.arrived.count(b"held") == 40)
+            assert pool.reserved_mib == 40 * (42 + 42 // 4 + 8)
+            gates[b"held"].set()
+        await kit.eventually(lambda: pool.idle_count == 40)
+
+
+async def test_nothing_is_started_into_memory_that_the_host_does_not_have(kit):
+    world, available = kit.make_world(), [1000]
+    async with kit.many_environments(
+        world, memory_reserve_mib=500, read_memory=lambda: MemoryReading(2000, available[0])
+    ) as pool:
+        await settle(kit, (await invoke(kit, pool))[1])
+        available[0] = 600
+        with pytest.raises(Throttled):  # one idle that reserves 60 MiB does not make up for 156
+            await invoke(kit, pool, replace(kit.VERSION, name="other", memory_mib=1024))
+        assert pool.count == 1  # and so it is not ended either
+
+
+async def test_idle_environments_are_ended_while_the_host_runs_out_of_memory(kit):
+    world, available = kit.make_world(), [1000]
+    async with kit.many_environments(
+        world, memory_reserve_mib=500, read_memory=lambda: MemoryReading(2000, available[0])
+    ) as pool:
+        for at in range(3):
+            await settle(kit, (await invoke(kit, pool, replace(kit.VERSION, name=f"fn{at}")))[1])
+            await world.clock.advance_s(2)
+        assert pool.count == 3
+        available[0] = 480  # 20 MiB too little, and frozen each holds 12
+        await world.clock.advance_s(1.1)
+        await kit.eventually(lambda: pool.count == 1)
+        assert {each.version.name for each in pool._tasks} == {"fn2"}
+        available[0] = 600
+        await world.clock.advance_s(5)
+        assert pool.count == 1
+
+
+async def test_what_was_seen_of_a_version_is_forgotten_with_it(kit):
+    world = kit.make_world()
+    async with kit.many_environments(world) as pool:
+        await settle(kit, (await invoke(kit, pool))[1])
+        assert pool._room._kinds
+        pool.retire_outdated(kit.VERSION.arn, None)
+        await kit.eventually(lambda: pool.count == 0)
+        assert not pool._room._kinds
 
 
 async def test_full_host_with_nothing_idle_throttles(kit):

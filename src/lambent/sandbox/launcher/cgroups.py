@@ -163,6 +163,10 @@ class Cgroups:
             if self.version == 2:
                 delegation.enable(folder)
 
+    def limit_memory(self, mib: int) -> None:
+        """Cap what all groups use together: a function that grows meets this before the host has to swap."""
+        Cgroup(self.version, self._parents).limit_memory(mib)
+
     def make(self, name: str) -> Cgroup | None:
         """Return a new empty group; None where this host has none."""
         if not self._parents:
@@ -229,6 +233,23 @@ def find_cgroups(instance: str, *, rootless: bool, family: int) -> Cgroups:
     except OSError as error:
         return Cgroups(0, {}, instance, f"cgroup v2 is not writable for this user: {error}")
     return _try_out(Cgroups(2, dict.fromkeys((*sorted(enabled), "freezer"), base), instance, reason))
+
+
+def own_memory_groups() -> tuple[int, list[str]]:
+    """The version, and the folders of the memory groups that this process is in, its own first; 0: there is none."""
+    _, v1, v2 = _cgroup_mounts()
+    own = _own_groups()
+    if "memory" in v1:
+        version, (mount_point, root), group = 1, v1["memory"], own.get("memory", "/")
+    elif v2 is not None:
+        version, (mount_point, root), group = 2, v2, own.get("", "/")
+    else:
+        return 0, []
+    folder, folders = _inside(mount_point, root, group), []
+    while len(folder) >= len(mount_point):
+        folders.append(folder)
+        folder = os.path.dirname(folder)
+    return version, folders
 
 
 def _try_out(cgroups: Cgroups) -> Cgroups:

@@ -38,6 +38,7 @@ class Settings:
     run_dir: str
     disk_dir: str
     weakened: frozenset[str]
+    memory_limit_mib: int | None = None
 
 
 class Host:
@@ -64,6 +65,8 @@ class Host:
             self.kuids = root_kuids(number)
         self.cgroups = find_cgroups(self.instance, rootless=self.rootless, family=os.getppid())
         self._sweep()
+        if settings.memory_limit_mib is not None:
+            self.cgroups.limit_memory(settings.memory_limit_mib)
         self._enter(settings)
 
     def _enter(self, settings: Settings) -> None:

@@ -49,6 +49,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         parser.add_argument(f"--{root}-root", required=True)
     parser.add_argument("--run-dir", required=True)
     parser.add_argument("--disk-dir")
+    parser.add_argument("--memory-limit-mib", type=int, help="what all sandboxes together may use")
     parser.add_argument("--interpreter", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--weaken", action="append", default=[], choices=sorted(DEFENCES), help=argparse.SUPPRESS)
     parser.add_argument("channel", type=int)
@@ -72,6 +73,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         run_dir=arguments.run_dir,
         disk_dir=arguments.disk_dir or arguments.run_dir,
         weakened=frozenset(arguments.weaken),
+        memory_limit_mib=arguments.memory_limit_mib,
     )
 
 
