@@ -21,6 +21,7 @@ from lambent.environment.freezing import Freezing, Repose
 from lambent.environment.invocation_run import Done, InvocationRun
 from lambent.environment.limits import MIB_PER_VCPU, decide_init_limits, decide_limits
 from lambent.environment.output import ProgramOutput
+from lambent.environment.pace import Paced
 from lambent.environment.programs import LogOpener, StartedProgram
 from lambent.environment.runtime_api import Exchange, RuntimeAnswer, RuntimeApi
 from lambent.environment.stem_cells import CellLost, CellSource, NoCells, StemCell
@@ -196,7 +197,7 @@ class ExecutionEnvironment:
             self._fail(HostError("the environment was ended"))
 
     def _open_endpoint(self, assignment: Assignment, sandbox: Sandbox) -> AbstractAsyncContextManager[None]:
-        application = self._tools.endpoint(assignment.session)
+        application = Paced(self._tools.endpoint(assignment.session), self._clock)
         return self._tools.servers.open_server(application, sandbox.endpoint_listener, ENDPOINT_LIMITS)
 
     async def _open_sandbox(self, stack: AsyncExitStack) -> Sandbox:

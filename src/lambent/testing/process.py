@@ -26,7 +26,7 @@ class LambentProcess:
 
     ``state_dir`` outlives the process if it is given: start another on it to see what survived.
     ``settings`` are LAMBENT_* values by their names in ``lambent.toml``. ``endpoint`` is the URL. ``user``: only as
-    root, the id of the user, and of the group, that it runs as. ``weaken``: defences that the launcher leaves out.
+    root, the id of the user, and of the group, that it runs as. ``weaken``: defences that are left out.
     """
 
     def __init__(
