@@ -1,5 +1,6 @@
 """One Lambent for the tests that need nothing of their own; packages from PyPI and npm, fetched once a checkout."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import pytest
 
 from lambent.testing.process import LambentProcess
 
-from . import aws
+from . import aws, peers
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +38,13 @@ def server():
 @pytest.fixture(scope="module")
 def state_dir(server):
     """A state directory that has the runtimes of the shared server, so that they are installed once."""
+    with state_dir_like(server) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def state_dir_like(server):
+    """Yield another such directory."""
     folder = Path(tempfile.mkdtemp(prefix="lambent-test-"))
     folder.chmod(0o755)
     for name in ("runtimes", "interpreters"):
@@ -112,6 +120,14 @@ def from_npm():
         return fetched("npm", list(wanted), fetch)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def from_maven():
+    """Return the folder with ElasticMQ."""
+    if (missing := peers.missing_for_elasticmq()) is not None:
+        pytest.skip(missing)
+    return fetched("maven", list(peers.ELASTICMQ), peers.fetch_elasticmq)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,7 +20,8 @@ class Likeness:
     """What the placeholders of one record have stood for so far.
 
     ``<name:N>`` is one value all through the record, and two numbers of ``<uuid:N>`` are two values. ``<name>`` is
-    any value, whatever its type. ``date`` is an instant. A text that is its own key in kebab case is any value.
+    any value, whatever its type. ``date`` and ``datetime`` are instants. A text that is its own key in kebab
+    case is any value.
     """
 
     def __init__(self, known: dict[str, str]) -> None:
@@ -62,7 +63,7 @@ class Likeness:
         if recorded == kebab or (whole and whole["name"] and not whole["number"] and recorded not in self.known):
             return answered != ""
         if isinstance(answered, datetime.datetime):
-            return recorded == "date"
+            return recorded in ("date", "datetime")
         return self._text_is_like(_comparable(recorded), _comparable(str(answered)))
 
     def _text_is_like(self, recorded, answered) -> bool:

@@ -16,10 +16,7 @@ from .player import Player
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/parity/recorded.json").read_text())
 RECORDS = {record["id"].partition("::")[2]: record for record in GOLDEN["records"]}
 NO_JAVA, NO_RUBY = "Lambent has no runtime client for Java yet", "Lambent has no runtime client for Ruby yet"
-NO_DOTNET, NO_QUEUE = (
-    "Lambent has no runtime client for .NET yet",
-    "InvocationType Event is 501 until the queue is built",
-)
+NO_DOTNET = "Lambent has no runtime client for .NET yet"
 # Every record that is answered otherwise, and why. One that passes nevertheless fails the suite: strike it out.
 EXPECTED_FAILURES = {
     "TestLambdaSnapStart::test_snapstart_update_function_configuration[java11]": NO_JAVA,
@@ -34,8 +31,6 @@ EXPECTED_FAILURES = {
     "TestLambdaBehavior::test_lambda_invoke_timed_out_environment_reuse": (
         "recorded in an older form: since 2025 a timeout is {errorType: Sandbox.Timedout, errorMessage: RequestId: …}"
     ),
-    "TestLambdaFeatures::test_invocation_type_event[python3.10]": NO_QUEUE,
-    "TestLambdaFeatures::test_invocation_type_event_error": NO_QUEUE,
 }
 
 

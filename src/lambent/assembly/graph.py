@@ -196,6 +196,7 @@ def build_services(
         sign_location=locations.sign,
         clock=ground.clock,
         architecture=MACHINES.get(platform.machine(), platform.machine()),
+        reachable=neighbours.find_obstacle,
         quotas=AccountQuotas(concurrent_executions=ground.settings.concurrency_limit),
     )
     logs_api = LogsApi(logs.groups, logs.events, ground.clock, logs.writer.flush)

@@ -22,6 +22,7 @@ from lambent.async_invoke.retry import (
 )
 from lambent.async_invoke.seams import EventMetrics, Functions, Invoker
 from lambent.model.clock import Clock
+from lambent.model.documents import function_spec_key, parse_function_spec
 from lambent.model.errors import CallerError, HostError, ResourceNotFound, Throttled, TransitionError
 from lambent.model.event_documents import EventInvokeConfig, event_config_key, parse_event_config
 from lambent.model.functions import FunctionVersion
@@ -114,7 +115,13 @@ class Attempts:
 
     async def _find_config(self, event: QueuedEvent) -> EventInvokeConfig | None:
         doc = await self._documents.find(event_config_key(event.scope, event.name, event.config_qualifier))
-        return None if doc is None else parse_event_config(doc.value)
+        if doc is None:
+            return None
+        config = parse_event_config(doc.value)
+        # One that a deleted function of the same name left behind says nothing about this one.
+        spec = await self._documents.find(function_spec_key(event.scope, event.name))
+        is_its = spec is not None and parse_function_spec(spec.value).first_generation == config.first_generation
+        return config if is_its else None
 
     def _find_version(self, event: QueuedEvent) -> FunctionVersion | None:
         try:

@@ -59,6 +59,7 @@ class Answers:
                 "LastModified": render_last_modified(spec.last_modified_at),
                 "Version": spec.version,
                 "Environment": self._environment(spec),
+                "DeadLetterConfig": {"TargetArn": spec.dead_letter_target} if spec.dead_letter_target else None,
                 "TracingConfig": {"Mode": spec.tracing_mode},
                 "RevisionId": record.status.revision_id,
                 "PackageType": spec.package_type,

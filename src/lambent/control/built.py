@@ -68,6 +68,8 @@ _NOTES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 _CONFIGURATION: Final = (
+    "DeadLetterConfig",
+    "DeadLetterConfig.TargetArn",
     "Description",
     "Environment",
     "Environment.Variables",
@@ -90,7 +92,6 @@ _CONFIGURATION_AT_DEFAULT: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "AcceleratorConfig": None,
         "CapacityProviderConfig": None,
-        "DeadLetterConfig": None,
         "DurableConfig": None,
         "FileSystemConfigs": None,
         "ImageConfig": None,
@@ -110,6 +111,17 @@ _ALIAS: Final = (
     "RoutingConfig.AdditionalVersionWeights",
 )
 _READ: Final = Coverage(built=("FunctionName", "Qualifier"))
+_EVENT_CONFIG: Final = Coverage(
+    built=(
+        "FunctionName",
+        "Qualifier",
+        "DestinationConfig",
+        "DestinationConfig.OnFailure",
+        "DestinationConfig.OnSuccess",
+        "MaximumEventAgeInSeconds",
+        "MaximumRetryAttempts",
+    )
+)
 
 _COVERAGE: Final[Mapping[str, Coverage]] = MappingProxyType(
     {
@@ -178,6 +190,11 @@ _COVERAGE: Final[Mapping[str, Coverage]] = MappingProxyType(
         "GetFunctionConcurrency": Coverage(built=("FunctionName",)),
         "DeleteFunctionConcurrency": Coverage(built=("FunctionName",)),
         "GetAccountSettings": Coverage(),
+        "PutFunctionEventInvokeConfig": _EVENT_CONFIG,
+        "UpdateFunctionEventInvokeConfig": _EVENT_CONFIG,
+        "GetFunctionEventInvokeConfig": _READ,
+        "DeleteFunctionEventInvokeConfig": _READ,
+        "ListFunctionEventInvokeConfigs": Coverage(built=("FunctionName", "Marker", "MaxItems")),
         "TagResource": Coverage(built=("Resource", "Tags")),
         "UntagResource": Coverage(built=("Resource", "TagKeys")),
         "ListTags": Coverage(built=("Resource",)),

@@ -6,6 +6,8 @@ from lambent.control.answers import Answers
 from lambent.control.code import CodeSource
 from lambent.control.concurrency import ConcurrencyCommands
 from lambent.control.configuration import ConfigurationRules
+from lambent.control.destinations import Reachable
+from lambent.control.event_configs import EventConfigCommands
 from lambent.control.functions import FunctionCommands
 from lambent.control.lists import FunctionLists
 from lambent.control.quotas import AccountQuotas
@@ -34,6 +36,7 @@ class LambdaCommands:
         sign_location: LocationSigner,
         clock: Clock,
         architecture: str,
+        reachable: Reachable,
         quotas: AccountQuotas | None = None,
     ) -> None:
         quotas = quotas or AccountQuotas()
@@ -44,13 +47,14 @@ class LambdaCommands:
             records,
             CodeSource(packages, objects, quotas),
             vault,
-            ConfigurationRules(runtimes, clock, architecture),
+            ConfigurationRules(runtimes, clock, architecture, reachable),
             answers,
             self._versions,
             clock,
         )
         self._aliases = AliasCommands(records)
         self._concurrency = ConcurrencyCommands(records, quotas)
+        self._event_configs = EventConfigCommands(documents, records, reachable, clock)
         self._lists = FunctionLists(records, answers)
         self._tags = TagCommands(records)
         self._account = AccountCommands(records, quotas)
@@ -79,4 +83,5 @@ class LambdaCommands:
             "TagResource": self._tags.tag,
             "UntagResource": self._tags.untag,
             "ListTags": self._tags.list,
+            **self._event_configs.commands(),
         }

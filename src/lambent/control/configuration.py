@@ -6,6 +6,7 @@ The service model's constraints were checked before by ``wire``; here stand the 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lambent.control.destinations import Reachable, parse_dead_letter_target
 from lambent.control.quotas import MEMORY_LIMIT_MIB, SNAPSTART_RUNTIMES, TIMEOUT_LIMIT_S
 from lambent.control.seams import RuntimeRules
 from lambent.model.clock import Clock
@@ -34,7 +35,8 @@ _LEVEL_WITH_TEXT: Final = (
 class ConfigurationRules:
     """Parses configuration members for this host: its architecture, its catalogue of runtimes, its clock."""
 
-    def __init__(self, runtimes: RuntimeRules, clock: Clock, architecture: str) -> None:
+    def __init__(self, runtimes: RuntimeRules, clock: Clock, architecture: str, reachable: Reachable) -> None:
+        self._reachable = reachable
         self._runtimes = runtimes
         self._clock = clock
         self._architecture = architecture
@@ -47,7 +49,7 @@ class ConfigurationRules:
                 "Runtime and Handler are mandatory parameters for functions created with deployment packages."
             )
         self._runtimes.require_creatable(runtime, self._clock.now())
-        fields = _parse_fields(members, LogSettings(group=default_log_group(name)), name)
+        fields = self._parse_fields(members, LogSettings(group=default_log_group(name)), name)
         _require_snapstart(runtime, fields)
         return {**fields, "architectures": self.parse_architectures(members)}
 
@@ -55,8 +57,14 @@ class ConfigurationRules:
         """Return the fields that an update changes in ``spec``."""
         runtime = members.get("Runtime") or spec.runtime
         self.require_updatable(runtime)
-        fields = _parse_fields(members, spec.log, spec.name)
+        fields = self._parse_fields(members, spec.log, spec.name)
         _require_snapstart(runtime, {"snapstart_apply_on": spec.snapstart_apply_on, **fields})
+        return fields
+
+    def _parse_fields(self, members: Members, log: LogSettings, name: str) -> SpecFields:
+        fields = _parse_fields(members, log, name)
+        if (dead_letters := members.get("DeadLetterConfig")) is not None:
+            fields["dead_letter_target"] = parse_dead_letter_target(dead_letters, self._reachable)
         return fields
 
     def require_updatable(self, runtime: str | None) -> None:

@@ -32,6 +32,7 @@ from lambent.model.documents import (
     version_specs_prefix,
 )
 from lambent.model.errors import PreconditionFailed, ResourceConflict, ResourceNotFound
+from lambent.model.event_documents import event_configs_prefix
 from lambent.model.functions import LATEST
 from lambent.model.ids import Scope
 from lambent.model.invocations import Target
@@ -181,7 +182,7 @@ class FunctionRecords:
             return answer
 
     async def delete(self, scope: Scope, name: str, missing: ResourceNotFound) -> None:
-        """Delete the function with its aliases and versions, or raise ``missing``.
+        """Delete the function with its aliases, event invoke configurations and versions, or raise ``missing``.
 
         A family too large for one commit goes in several, the aliases first: what is left after a crash between them
         is a function with fewer versions, as if those had been deleted one by one.
@@ -189,6 +190,7 @@ class FunctionRecords:
         while True:
             record = await self.get(scope, name, missing)
             keys = [doc.key async for doc in self._all(aliases_prefix(scope, name))]
+            keys += [doc.key async for doc in self._all(event_configs_prefix(scope, name))]
             keys += [doc.key async for doc in self._all(version_specs_prefix(scope, name))]
             is_last = len(keys) <= _FAMILY_BLOCK
             own: Write = Delete(record.spec.key, expect=record.rev)

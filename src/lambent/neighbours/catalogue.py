@@ -65,6 +65,14 @@ class Catalogue:
             raise NeighbourOff(service)
         return neighbour
 
+    def find_obstacle(self, service: str) -> str | None:
+        """Return why ``service`` cannot be reached from here, in words, or None."""
+        try:
+            self.get_neighbour(service)
+        except NeighbourOff as off:
+            return str(off)
+        return None
+
     def find_credentials(self, service: str, scope: Scope) -> Credentials | None:
         """Return what requests for ``scope`` are signed with; None leaves it to the usual chain."""
         neighbour = self.get_neighbour(service)

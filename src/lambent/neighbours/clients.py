@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import botocore.session
@@ -46,6 +47,10 @@ class NeighbourClients:
         """End the threads; a call that is under way ends first."""
         self._threads.shutdown()
 
+    def find_obstacle(self, service: str) -> str | None:
+        """Return why ``service`` cannot be reached from here, in words, or None."""
+        return self._catalogue.find_obstacle(service)
+
     async def call(
         self, service: str, operation: str, scope: Scope, parameters: Mapping[str, Any]
     ) -> Mapping[str, Any]:
@@ -81,7 +86,7 @@ class NeighbourClients:
         is_ours = isinstance(neighbour, At)
         # What this host's user keeps for his own AWS account says nothing about a service at a URL.
         session = botocore.session.Session(session_vars=_NO_CONFIGURATION if is_ours else None)
-        return session.create_client(
+        client = session.create_client(
             service,
             region_name=scope.region,
             endpoint_url=neighbour.url if isinstance(neighbour, At) else None,
@@ -97,6 +102,14 @@ class NeighbourClients:
                 proxies={} if is_ours else None,
             ),
         )
+        if is_ours and neighbour.credentials is None:
+            client.meta.events.register("before-sign", partial(_say_account, scope.account_id))
+        return client
+
+
+def _say_account(account_id: str, request: Any, **_: object) -> None:
+    """Name the account as moto reads it; others read it from the access key, or have only one."""
+    request.headers["x-moto-account-id"] = account_id
 
 
 @contextlib.contextmanager

@@ -15,8 +15,10 @@ from types import SimpleNamespace
 
 from lambent.async_invoke.invocation import AsyncInvocation, Peers
 from lambent.async_invoke.shares import ShareLimits
+from lambent.model.documents import CodeSpec, FunctionSpec, render_function_spec
 from lambent.model.event_documents import EventInvokeConfig, render_event_config
-from lambent.model.ids import RequestId, Scope, new_uuid
+from lambent.model.functions import LogSettings
+from lambent.model.ids import Digest, RequestId, RevisionId, Scope, new_uuid
 from lambent.model.invocations import InvocationResult, InvokeCall, Target
 from lambent.store.sqlite.engine import open_sqlite_store
 from lambent.testing.dying_queue import DyingQueue
@@ -90,6 +92,12 @@ async def main(folder, count, fatal_write, is_done):
             on_failure="arn:aws:s3:::bucket", on_success="", last_modified_at=clock.now(),
         )  # fmt: skip
         await store.documents.put(config.key, render_event_config(config))
+        spec = FunctionSpec(
+            scope=SCOPE, name="fn", generation=1, first_generation=1, revision_id=RevisionId("r"),
+            last_modified_at=clock.now(), role="r", log=LogSettings(group="g"),
+            code=CodeSpec(digest=Digest("a" * 64), sha256_base64="x", zip_bytes=1, unzipped_bytes=1),
+        )  # fmt: skip
+        await store.documents.put(spec.key, render_function_spec(spec))
         queue = DyingQueue(store.queue, fatal_write, is_done=is_done) if fatal_write else store.queue
         peers = Peers(
             invoker=Road(facts), functions=Road(facts), neighbours=Neighbours(facts),

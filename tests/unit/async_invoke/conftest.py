@@ -10,8 +10,10 @@ import pytest
 
 from lambent.async_invoke.invocation import AsyncInvocation, Peers
 from lambent.async_invoke.shares import ShareLimits
+from lambent.model.documents import CodeSpec, FunctionSpec, render_function_spec
 from lambent.model.errors import NeighbourRefusal
 from lambent.model.event_documents import EventInvokeConfig, render_event_config
+from lambent.model.functions import LogSettings
 from lambent.model.ids import RequestId, Scope
 from lambent.model.invocations import InvocationResult, InvokeCall, Target
 from lambent.model.names import function_not_found
@@ -124,6 +126,16 @@ class Scene:
             scope=SCOPE, name="fn", qualifier=qualifier, first_generation=1, last_modified_at=self.clock.now(), **values
         )
         await self.store.documents.put(config.key, render_event_config(config))
+        await self.store_function()
+
+    async def store_function(self, **changes):
+        spec = FunctionSpec(
+            scope=SCOPE, name="fn", generation=1, revision_id="r",
+            last_modified_at=self.clock.now(), role="r", log=LogSettings(group="g"),
+            code=CodeSpec(digest="a" * 64, sha256_base64="x", zip_bytes=1, unzipped_bytes=1),
+            **({"first_generation": 1} | changes),
+        )  # fmt: skip
+        await self.store.documents.put(spec.key, render_function_spec(spec))
 
     async def accept(self, *args, **changes):
         await self.invocation.acceptance.accept(make_call(*args, **changes))

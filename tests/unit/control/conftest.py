@@ -127,6 +127,7 @@ class World:
             sign_location=lambda scope, name, digest, endpoint: f"{endpoint}/code/{name}/{digest}",
             clock=self.clock,
             architecture="x86_64",
+            reachable=lambda service: "it is off" if service == "events" else None,
         ).commands()
         self.reconciler = FunctionReconciler(documents, self.packages, self.packages, self._apply, self.clock)
 

@@ -20,7 +20,6 @@ BEYOND_DEFAULT = [
     ("VpcConfig", {"SubnetIds": ["subnet-1"], "SecurityGroupIds": []}),
     ("VpcConfig", {"Ipv6AllowedForDualStack": True}),
     ("FileSystemConfigs", [{"Arn": "arn:x", "LocalMountPath": "/mnt/x"}]),
-    ("DeadLetterConfig", {"TargetArn": "arn:aws:sqs:us-east-1:123456789012:q"}),
     ("CapacityProviderConfig", {"LambdaManagedInstancesCapacityProviderConfig": {"CapacityProviderArn": "arn:x"}}),
     ("DurableConfig", {"ExecutionTimeout": 60}),
     ("TenancyConfig", {"TenantIsolationMode": "PER_TENANT"}),
