@@ -3,9 +3,10 @@
 Order, later wins: defaults, ``lambent.toml`` (``[lambent]``), ``LAMBENT_*`` variables, flags.
 """
 
+import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     credentials: dict[str, Credential] = {}
     allowed_hosts: tuple[str, ...] = ()
     driver: Literal["bubblewrap", "process"] = "bubblewrap"
+    # What functions reach; auto: the internet where this host can give it.
+    egress: Literal["auto", "internet", "none"] = "auto"
+    egress_allow: tuple[str, ...] = ()  # private networks that functions may reach nevertheless, as 10.1.0.0/16
+    # Of each environment, each way; 0: no bound.
+    egress_mbit_per_s: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 1000
     interpreters: dict[str, str] = {}  # e.g. "python3.12" = "/opt/python3.12"
     endpoints: dict[str, str] = {}  # neighbour service = URL, "aws" or "off"
     concurrency_limit: Count = 1000
@@ -87,9 +93,18 @@ def load_settings(flags: Mapping[str, Any], *, file: Path | None = None) -> Sett
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{path or 'settings'}: {error}") from error
+    _require_networks(settings.egress_allow)
     state_dir = Path(settings.state_dir) if settings.state_dir else default_state_dir()
     run_dir = Path(settings.run_dir) if settings.run_dir else default_run_dir(state_dir)
     return msgspec.structs.replace(settings, state_dir=str(state_dir.absolute()), run_dir=str(run_dir.absolute()))
+
+
+def _require_networks(texts: Iterable[str]) -> None:
+    for text in texts:
+        try:
+            ipaddress.IPv4Network(text)
+        except ValueError as error:
+            raise SettingsError(f"egress_allow: {error}") from error
 
 
 def _parse_variable(name: str, text: str) -> Any:

@@ -372,7 +372,7 @@ async def test_many_sandboxes_live_at_once(driver):
         assert results == [(Exit(0, None), f"{n}\n") for n in range(12)]
 
 
-async def test_an_egress_class_that_is_not_built_is_refused_in_words(driver):
+async def test_an_egress_class_that_this_driver_or_launcher_does_not_have_is_refused_in_words(driver):
     spec = SandboxSpec(sandbox_id="one", limits=LIMITS, egress="internet")
     with pytest.raises(HostError, match="egress"):
         async with driver.open_sandbox(spec):

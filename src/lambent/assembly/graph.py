@@ -84,6 +84,7 @@ class Ground:
     clock: SystemClock
     stack: AsyncExitStack
     loops: Loops
+    egress: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,9 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
         return tuple((vault.open(spec) or {}).items())
 
     concurrency = Concurrency(settings.concurrency_limit, clock.mono_s)
-    view = FunctionView(store.documents, clock, open_variables, environments.retire_outdated, concurrency.apply)
+    view = FunctionView(
+        store.documents, clock, open_variables, environments.retire_outdated, concurrency.apply, egress=ground.egress
+    )
     await view.load()
     loops.start("records", records.run())
     loops.start("function view", view.run())
@@ -168,7 +171,7 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
         runtimes,
         view.applied,
         clock,
-        expect=lambda spec: cells.expect(function_version(spec, open_variables(spec))),
+        expect=lambda spec: cells.expect(function_version(spec, open_variables(spec), ground.egress)),
     )
     loops.start("function reconciler", reconciler.run())
     loops.start("package collection", PackageCollector(store.documents, ground.artifacts, clock).run())

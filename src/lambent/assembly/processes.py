@@ -60,6 +60,7 @@ def process_commands(settings: Settings, owner: tuple[int, int] | None) -> dict[
     command += [part for name, root in roots.items() for part in (f"--{name}-root", str(root))]
     command += ["--run-dir", str(places.sandbox_dir), "--disk-dir", str(_disk_dir(places))]
     command += ["--memory-limit-mib", str(settings.memory_budget_mib or default_budget_mib(HostMemory().read()))]
+    command += egress_arguments(settings)
     return {
         "launcher": command,
         "server": [sys.executable, "-I", "-m", "lambent.assembly.server", str(settings_file)],
@@ -67,6 +68,14 @@ def process_commands(settings: Settings, owner: tuple[int, int] | None) -> dict[
         "grace_s": settings.drain_s + 10.0,
         "hang_s": settings.hang_s,
     }
+
+
+def egress_arguments(settings: Settings) -> list[str]:
+    """Return the launcher's arguments that say what sandboxes may reach."""
+    if settings.egress == "none" or settings.driver != "bubblewrap":
+        return []
+    allowed = [part for network in settings.egress_allow for part in ("--egress-allow", network)]
+    return ["--egress", "internet", "--egress-mbit-per-s", str(settings.egress_mbit_per_s), *allowed]
 
 
 def adopt_interpreters(settings: Settings) -> Settings:

@@ -29,9 +29,10 @@ from lambent.config import Settings, parse_settings
 from lambent.http.limits import HttpLimits
 from lambent.http.server import HttpServer
 from lambent.model.errors import HostError, Refused
+from lambent.model.ids import SandboxId
 from lambent.observe.process_log import configure_process_log
 from lambent.sandbox.bubblewrap import BubblewrapDriver
-from lambent.sandbox.driver import SandboxDriver
+from lambent.sandbox.driver import Limits, SandboxDriver, SandboxSpec
 from lambent.sandbox.launcher_client import LauncherClient
 from lambent.sandbox.process import ProcessDriver
 from lambent.store.sqlite.engine import open_sqlite_store
@@ -59,9 +60,12 @@ async def serve(settings: Settings, channel: socket.socket) -> None:
         await artifacts.open()
         stack.callback(artifacts.close)
         driver = await stack.enter_async_context(open_driver(settings, places, channel))
+        egress = choose_egress(settings, driver)
         loops = await stack.enter_async_context(open_loops())
         roles = RoleCredentials(clock, credential_lifetime_s(settings))
-        ground = Ground(settings, store, key, artifacts, driver, roles=roles, clock=clock, stack=stack, loops=loops)
+        ground = Ground(
+            settings, store, key, artifacts, driver, roles=roles, clock=clock, stack=stack, loops=loops, egress=egress
+        )
         gateway = await build_gateway(ground)
         server = HttpServer(gateway, HttpLimits(), clock_mono=clock.mono_s)
         await server.serve(listener)
@@ -94,8 +98,27 @@ async def open_driver(settings: Settings, places: Places, channel: socket.socket
         return
     async with LauncherClient(channel).running() as client:
         for refusal in client.missing:
+            if refusal.setting == "egress":
+                continue  # ``choose_egress`` has its own words
             log.warning("setting_not_enforced", setting=refusal.setting, reason=refusal.reason, remedy=refusal.remedy)
         yield BubblewrapDriver(client)
+
+
+def choose_egress(settings: Settings, driver: SandboxDriver) -> str:
+    """Return what functions may reach: what is wanted, or nothing, with a warning, where that was left to us.
+
+    Refused where the operator asked for the internet by name and this host cannot give it.
+    """
+    if settings.egress == "none" or settings.driver == "process":
+        return "none"
+    wanted = SandboxSpec(sandbox_id=SandboxId("egress"), limits=Limits(memory_mib=128, tmp_mib=512), egress="internet")
+    refusal = next((each for each in driver.unsupported(wanted) if each.setting == "egress"), None)
+    if refusal is None:
+        return "internet"
+    if settings.egress == "internet":
+        raise Refused(refusal.setting, refusal.reason, refusal.remedy)
+    log.warning("functions_reach_no_network", reason=refusal.reason, remedy=refusal.remedy)
+    return "none"
 
 
 @contextmanager

@@ -70,6 +70,8 @@ class FunctionView:
         on_replaced: OnReplaced,
         on_plan: OnPlan = lambda plan: None,
         draw: Callable[[], float] = random.random,
+        *,
+        egress: str = "none",
     ) -> None:
         self._documents = documents
         self._clock = clock
@@ -77,6 +79,7 @@ class FunctionView:
         self._on_replaced = on_replaced
         self._on_plan = on_plan
         self._draw = draw
+        self._egress = egress
         self._values: dict[str, bytes] = {}
         self._revs: dict[str, int] = {}
         self._versions: dict[_Name, FunctionVersion] = {}
@@ -151,7 +154,7 @@ class FunctionView:
                 f"{joined_status(spec, status).state}"
             )
         version = replace(
-            function_version(live, self._open_variables(live)),
+            function_version(live, self._open_variables(live), self._egress),
             reserved_concurrency=self._reserved(live.scope, live.name),
         )
         self._versions[name] = version

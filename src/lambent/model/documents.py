@@ -367,7 +367,9 @@ def is_born_live(spec: FunctionSpec) -> bool:
     return spec.publication is not None and spec.publication.was_live
 
 
-def function_version(spec: FunctionSpec, environment: tuple[tuple[str, str], ...]) -> FunctionVersion:
+def function_version(
+    spec: FunctionSpec, environment: tuple[tuple[str, str], ...], egress: str = "none"
+) -> FunctionVersion:
     """Return the version that ``spec`` describes, with its environment in clear text."""
     return FunctionVersion(
         scope=spec.scope,
@@ -386,6 +388,7 @@ def function_version(spec: FunctionSpec, environment: tuple[tuple[str, str], ...
         environment=environment,
         log=spec.log,
         tracing_mode=spec.tracing_mode,
+        egress=egress,
     )
 
 

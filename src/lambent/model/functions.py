@@ -48,7 +48,7 @@ class FunctionVersion:
     log: LogSettings
     tracing_mode: str = "PassThrough"
     layers: tuple[Digest, ...] = ()
-    egress: str = "none"
+    egress: str = "none"  # which networks it reaches
     reserved_concurrency: int | None = None
     tenant_isolation: bool = False
     arn: FunctionArn = field(init=False, repr=False, compare=False)

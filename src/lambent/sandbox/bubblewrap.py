@@ -44,10 +44,10 @@ class BubblewrapDriver:
     @asynccontextmanager
     async def open_sandbox(self, spec: SandboxSpec) -> AsyncIterator[Sandbox]:
         """Yield a sandbox; on leaving it all its processes are dead and nothing of it is left. HostError if refused."""
-        if spec.egress != "none":
-            raise _refused(_egress_refusal(spec.egress))
-        limits = _render_limits(spec.limits)
-        order = {"sandbox": spec.sandbox_id, "limits": limits}
+        for refusal in self.unsupported(spec):
+            if refusal.setting == "egress":
+                raise Refused(refusal.setting, refusal.reason, refusal.remedy)
+        order = {"sandbox": spec.sandbox_id, "limits": _render_limits(spec.limits), "egress": spec.egress}
         try:
             async with self._room:
                 _, sent = await self._client.call("create", order)
@@ -63,8 +63,8 @@ class BubblewrapDriver:
 
     def unsupported(self, spec: SandboxSpec) -> Sequence[Refusal]:
         """Return the settings of ``spec`` that this host cannot enforce."""
-        egress = [] if spec.egress == "none" else [_egress_refusal(spec.egress)]
-        return (*self._client.missing, *egress)
+        missing = self._client.missing
+        return [each for each in missing if each.setting != "egress" or spec.egress != "none"]
 
 
 class BubblewrapSandbox:
@@ -292,11 +292,3 @@ def _render_limits(limits: Limits) -> dict[str, object]:
         "open_files": limits.open_files,
         "cpu_share": limits.cpu_share,
     }
-
-
-def _egress_refusal(egress: str) -> Refusal:
-    return Refusal("egress", f"the class {egress!r} needs a router, which is not built", "use the class 'none'")
-
-
-def _refused(refusal: Refusal) -> HostError:
-    return Refused(refusal.setting, refusal.reason, refusal.remedy)

@@ -34,7 +34,8 @@ class SandboxSpec:
 
     sandbox_id: SandboxId
     limits: Limits
-    egress: str = "none"  # any other class is refused in words until the router namespace is built
+    # Or "internet": all but the host, other sandboxes, and ranges that are not the internet.
+    egress: str = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

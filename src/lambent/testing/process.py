@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 # A machine that is emulated is many times slower.
 PATIENCE = float(os.environ.get("LAMBENT_TEST_PATIENCE", "1"))
@@ -25,9 +25,12 @@ class LambentProcess:
     """``with LambentProcess() as server:`` starts one, waits until it is ready, and ends it with all it made.
 
     ``state_dir`` outlives the process if it is given: start another on it to see what survived.
-    ``settings`` are LAMBENT_* values by their names in ``lambent.toml``. ``endpoint`` is the URL. ``user``: only as
-    root, the id of the user, and of the group, that it runs as. ``weaken``: defences that are left out.
+    ``settings`` are LAMBENT_* values by their names in ``lambent.toml``, ``defaults`` those of every one.
+    ``endpoint`` is the URL. ``user``: only as root, the id of the user, and of the group, that it runs as.
+    ``weaken``: defences that are left out.
     """
+
+    defaults: ClassVar[Mapping[str, object]] = {}
 
     def __init__(
         self,
@@ -75,7 +78,7 @@ class LambentProcess:
                 os.chown(directory, self._user, self._user)
         (self.run_dir / "endpoint.json").unlink(missing_ok=True)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LAMBENT_")}
-        values = {"port": 0, "state_dir": str(self.state_dir), **self._settings}
+        values = {"port": 0, "state_dir": str(self.state_dir), **self.defaults, **self._settings}
         environ.update({f"LAMBENT_{name.upper()}": _text(value) for name, value in values.items()})
         command = [sys.executable, "-m", "lambent.cli.main", "start", "--foreground"]
         if self._user is not None:

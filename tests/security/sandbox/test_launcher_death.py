@@ -164,7 +164,7 @@ async def test_sandboxes_of_a_dead_server_are_gone_when_the_next_one_is_greeted(
     limits = {"memory_mib": 256, "tmp_mib": 512, "processes": 64, "open_files": 64, "cpu_share": None}
     start = {"program": 1, "argv": ["/bin/sleep", "600"], "environ": {}, "trees": {}, "received": ["output"]}
     async with LauncherClient(supervised.ours).running() as first:
-        _, sent = await first.call("create", {"sandbox": "of-the-first", "limits": limits})
+        _, sent = await first.call("create", {"sandbox": "of-the-first", "limits": limits, "egress": "none"})
         for descriptor in sent.values():
             os.close(descriptor)
         reply, _ = await first.call("start", {"sandbox": "of-the-first", **start}, descriptors=[2])

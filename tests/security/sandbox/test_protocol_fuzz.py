@@ -16,6 +16,7 @@ from lambent.testing.sandboxes import SYSTEM_PYTHON
 
 LIMITS = {"memory_mib": 128, "tmp_mib": 512, "processes": 64, "open_files": 64, "cpu_share": None}
 SOUND = {
+    "egress": "none",
     "server": "x",
     "sandbox": "fuzz",
     "limits": LIMITS,
@@ -129,7 +130,14 @@ def test_a_message_that_is_too_long_is_refused(channel):
 
 def test_an_order_for_a_dead_launcher_is_refused_by_its_successor(channel):
     ours, _ = channel
-    message = {"id": 5, "op": "create", "launcher": "of the dead one", "sandbox": "late", "limits": LIMITS}
+    message = {
+        "id": 5,
+        "op": "create",
+        "launcher": "of the dead one",
+        "sandbox": "late",
+        "limits": LIMITS,
+        "egress": "none",
+    }
     ours.send(json.dumps(message).encode())
     assert "dead" in drain(ours, 5)["error"]
 

@@ -25,10 +25,10 @@ def packet(operation, **fields):
 
 def test_a_sound_message_is_parsed_into_its_fields():
     assert parse_request(packet("start", **START)) == (7, "start", START)
-    assert parse_request(packet("create", sandbox="a", limits=LIMITS)) == (
+    assert parse_request(packet("create", sandbox="a", limits=LIMITS, egress="none")) == (
         7,
         "create",
-        {"sandbox": "a", "limits": LIMITS},
+        {"sandbox": "a", "limits": LIMITS, "egress": "none"},
     )
 
 

@@ -9,13 +9,15 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-from lambent.sandbox.launcher import kernel
+from lambent.sandbox.launcher import kernel, packet_filter
 from lambent.sandbox.launcher.bwrap import find_bubblewrap
 from lambent.sandbox.launcher.cgroups import Cgroup, find_cgroups
 from lambent.sandbox.launcher.disks import Disks, detach_left_over, find_disks
 from lambent.sandbox.launcher.identities import enter_user_namespace, root_kuids
 from lambent.sandbox.launcher.networks import Networks
+from lambent.sandbox.launcher.router import RESOLV_CONF, EgressSettings, Router, open_router
 from lambent.sandbox.launcher.seccomp import compile_filter
+from lambent.sandbox.launcher.uplinks import NoEgress, remove_left_over
 from lambent.sandbox.launcher.world import PLACE, Trees, build_world, open_folder
 
 POOLED_NETWORKS: Final = 8
@@ -23,6 +25,7 @@ POOLED_DISKS: Final = 4
 DEFENCES: Final = frozenset(
     {"kuid", "capabilities", "userns", "pid", "ipc", "uts", "cgroup", "network", "host-files"}
     | {"read-only-code", "read-only-dev", "read-only-root", "seccomp"}
+    | packet_filter.DEFENCES
 )
 _STORAGE: Final = f"{PLACE}/storage"
 _SWEEP_LIMIT_S: Final = 5.0
@@ -38,6 +41,7 @@ class Settings:
     run_dir: str
     disk_dir: str
     weakened: frozenset[str]
+    egress: EgressSettings
     memory_limit_mib: int | None = None
 
 
@@ -67,7 +71,26 @@ class Host:
         self._sweep()
         if settings.memory_limit_mib is not None:
             self.cgroups.limit_memory(settings.memory_limit_mib)
+        self._no_egress = NoEgress("sandboxes have no network: it is turned off", 'egress = "internet"')
+        self._router = self._open_router(settings.egress)
         self._enter(settings)
+
+    def _open_router(self, egress: EgressSettings) -> Router | None:
+        """In the host's network, before we leave it."""
+        if not egress.wanted:
+            return None
+        try:
+            return open_router(
+                egress,
+                instance=self.instance,
+                title=self.title_prefix,
+                rootless=self.rootless,
+                kuid=self.kuids.take(),
+                weakened=self.weakened,
+            )
+        except NoEgress as error:
+            self._no_egress = error
+            return None
 
     def _enter(self, settings: Settings) -> None:
         """Leave the host's mounts and network for our own."""
@@ -79,10 +102,10 @@ class Host:
         interpreters = {name: open_folder(path) for name, path in settings.interpreters.items()}
         storage = open_folder(self._disk_folder)
         os.chdir("/")
-        build_world(self.kuids.root)
+        build_world(self.kuids.root, RESOLV_CONF if self._router else "")
         self._mount_storage(storage)
         self.trees = Trees(roots, interpreters, self.kuids.root)
-        self.networks = Networks(ready=POOLED_NETWORKS)
+        self.networks = Networks(ready=POOLED_NETWORKS, router=self._router)
         self.disks: Disks = find_disks(_STORAGE, ready=POOLED_DISKS, owner=self.kuids.root)
 
     def wants_refill(self) -> bool:
@@ -112,6 +135,8 @@ class Host:
             remedy = "apt-get install uidmap, and give the user a range in /etc/subuid and /etc/subgid"
             reason = f"all sandboxes share the user's own id: {self._kuid_reason}"
             found.append({"setting": "user_id", "reason": reason, "remedy": remedy})
+        if self._router is None:
+            found.append({"setting": "egress", "reason": str(self._no_egress), "remedy": self._no_egress.remedy})
         return found
 
     def close(self) -> None:
@@ -119,6 +144,9 @@ class Host:
         with contextlib.suppress(OSError):
             self.disks.close()
         self.networks.close()
+        if self._router is not None:
+            with contextlib.suppress(OSError):
+                self._router.close()
         self.cgroups.remove()
         with contextlib.suppress(OSError):
             kernel.unmount(_STORAGE, kernel.UMOUNT_DETACH)
@@ -149,6 +177,8 @@ class Host:
                 raise OSError(f"what a dead launcher left cannot be removed: processes {pids}, {len(left)} cgroups")
             time.sleep(0.005)
         detach_left_over(self._disk_folder)
+        if not self.rootless:
+            remove_left_over(self.instance)
 
 
 def _remove(cgroup: Cgroup) -> bool:

@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # with -I not even
 
 from lambent.sandbox.launcher import kernel
 from lambent.sandbox.launcher.host import DEFENCES, Host, Settings
+from lambent.sandbox.launcher.packet_filter import parse_allowed
+from lambent.sandbox.launcher.router import EgressSettings
 from lambent.sandbox.launcher.service import Service
 
 
@@ -51,6 +53,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--disk-dir")
     parser.add_argument("--memory-limit-mib", type=int, help="what all sandboxes together may use")
     parser.add_argument("--interpreter", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--egress", choices=("none", "internet"), default="none")
+    parser.add_argument("--egress-allow", action="append", default=[], type=parse_allowed, metavar="CIDR")
+    parser.add_argument("--egress-mbit-per-s", type=int, default=0)
     parser.add_argument("--weaken", action="append", default=[], choices=sorted(DEFENCES), help=argparse.SUPPRESS)
     parser.add_argument("channel", type=int)
     arguments = parser.parse_args(argv)
@@ -74,6 +79,11 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         disk_dir=arguments.disk_dir or arguments.run_dir,
         weakened=frozenset(arguments.weaken),
         memory_limit_mib=arguments.memory_limit_mib,
+        egress=EgressSettings(
+            wanted=arguments.egress == "internet",
+            allowed=tuple(arguments.egress_allow),
+            mbit_per_s=arguments.egress_mbit_per_s,
+        ),
     )
 
 

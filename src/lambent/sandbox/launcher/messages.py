@@ -10,6 +10,7 @@ DESCRIPTOR_LIMIT: Final = 8
 _SANDBOX_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}\Z")
 _TREE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}\Z")
 _TREES: Final = ("code", "layers", "runtime", "interpreter", "bytecode")
+_EGRESS: Final = ("none", "internet")
 _DESCRIPTORS: Final = ("output", "log", "control")
 
 
@@ -144,13 +145,19 @@ def _descriptors(value: object, name: str) -> list[str]:
     return list(value)
 
 
+def _egress(value: object, name: str) -> str:
+    if not isinstance(value, str) or value not in _EGRESS:
+        raise Malformed(f"{name} is none of {', '.join(_EGRESS)}")
+    return value
+
+
 _sandbox: Final = _matching(_SANDBOX_ID)
 _program: Final = _between(1, 2**53)
 
 OPERATIONS: Final[Mapping[str, Mapping[str, Callable[[object, str], Any]]]] = {
     "hello": {"server": _string},
     "capabilities": {},
-    "create": {"sandbox": _sandbox, "limits": _limits},
+    "create": {"sandbox": _sandbox, "limits": _limits, "egress": _egress},
     "start": {
         "sandbox": _sandbox,
         "program": _program,

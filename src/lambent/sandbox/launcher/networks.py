@@ -7,6 +7,7 @@ import struct
 from typing import Final
 
 from lambent.sandbox.launcher.kernel import NEWNET, enter, namespace, unshare
+from lambent.sandbox.launcher.router import Router
 
 # Recorded from AWS: AWS_LAMBDA_RUNTIME_API is 169.254.100.1:9001.
 RUNTIME_API: Final = ("169.254.100.1", 9001)
@@ -35,14 +36,16 @@ class Network:
 class Networks:
     """A pool. ``refill_once`` is called when nothing else is to be done, so that ``take`` costs nothing."""
 
-    def __init__(self, *, ready: int) -> None:
+    def __init__(self, *, ready: int, router: Router | None) -> None:
         self._ready = ready
+        self._router = router
+        self._usual = "none" if router is None else "internet"
         self._home = namespace("net")
         self._pool: list[Network] = []
 
-    def take(self) -> Network:
-        """Return a network that nobody used."""
-        return self._pool.pop() if self._pool else self._make()
+    def take(self, egress: str) -> Network:
+        """Return a network that nobody used, of this egress class. Only the usual one's wait in the pool."""
+        return self._pool.pop() if self._pool and egress == self._usual else self._make(egress)
 
     def is_short(self) -> bool:
         """Whether the pool is not full."""
@@ -52,7 +55,7 @@ class Networks:
         """Make one more; False when there are enough."""
         if not self.is_short():
             return False
-        self._pool.append(self._make())
+        self._pool.append(self._make(self._usual))
         return True
 
     def open_outbound(self, network: Network) -> socket.socket:
@@ -68,10 +71,14 @@ class Networks:
         while self._pool:
             self._pool.pop().close()
 
-    def _make(self) -> Network:
+    def _make(self, egress: str) -> Network:
+        if egress != "none" and self._router is None:
+            raise OSError(f"egress: sandboxes of this launcher have no class {egress!r}")
         unshare(NEWNET)
         try:
             _bring_loopback_up()
+            if egress != "none" and self._router is not None:
+                self._router.attach()
             return Network(namespace("net"), _listen(RUNTIME_API), _listen(ENDPOINT))
         finally:
             enter(self._home, NEWNET)

@@ -57,7 +57,7 @@ class Loop(Protocol):
 class Sandbox:
     """Made without a program. Every method belongs to the loop's one thread."""
 
-    def __init__(self, loop: Loop, host: Host, name: str, limits: dict[str, Any]) -> None:
+    def __init__(self, loop: Loop, host: Host, name: str, limits: dict[str, Any], egress: str) -> None:
         self.name = name
         self.is_ending = False
         self._loop = loop
@@ -78,7 +78,7 @@ class Sandbox:
             if self.cgroup is not None:
                 undo.callback(self.cgroup.remove)
                 self._apply(self.cgroup, limits)
-            self.network = host.networks.take()
+            self.network = host.networks.take(egress)
             undo.callback(self.network.close)
             self.disk = host.disks.take(limits["tmp_mib"])
             undo.pop_all()

@@ -113,13 +113,15 @@ class Service:
         """What this host can enforce."""
         answer(self._facts(), [])
 
-    def op_create(self, answer: Answer, descriptors: list[int], *, sandbox: str, limits: dict[str, Any]) -> None:
+    def op_create(
+        self, answer: Answer, descriptors: list[int], *, sandbox: str, limits: dict[str, Any], egress: str
+    ) -> None:
         """Make a sandbox without a program."""
         if sandbox in self._sandboxes:
             raise OSError(f"sandbox {sandbox} exists")
         if self._stopping_mono_s:
             raise OSError("the launcher is stopping")
-        self._sandboxes[sandbox] = made = Sandbox(self, self._host, sandbox, limits)
+        self._sandboxes[sandbox] = made = Sandbox(self, self._host, sandbox, limits, egress)
         network = made.network
         listeners = {"listener": network.listener.fileno(), "endpoint": network.endpoint_listener.fileno()}
         with made.open_controls() as controls:

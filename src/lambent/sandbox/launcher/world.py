@@ -108,7 +108,7 @@ def open_folder(path: str) -> int:
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def build_world(root_kuid: int | None) -> None:
+def build_world(root_kuid: int | None, resolv_conf: str) -> None:
     """Mount the private tmpfs with the files of our own that sandboxes see. Roots must be open by now."""
     kernel.mount("lambent", PLACE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=0755,size=16m")
     for folder in (TREES, DISKS, SKELETON, f"{SKELETON}/etc", f"{SKELETON}/task", f"{SKELETON}/opt"):
@@ -117,7 +117,7 @@ def build_world(root_kuid: int | None) -> None:
     os.mkdir(f"{SKELETON}/task/lib", 0o755)
     os.mkdir(f"{SKELETON}/opt/lib", 0o755)
     _write(f"{SKELETON}/lambda-entrypoint.sh", _ENTRYPOINT.encode(), 0o755)
-    etc = {"passwd": _USERS, "group": _GROUP, "hosts": _HOSTS, "nsswitch.conf": _NSSWITCH, "resolv.conf": ""}
+    etc = {"passwd": _USERS, "group": _GROUP, "hosts": _HOSTS, "nsswitch.conf": _NSSWITCH, "resolv.conf": resolv_conf}
     for name, text in etc.items():
         _write(f"{SKELETON}/etc/{name}", text.encode(), 0o644)
     os.symlink("/usr/share/zoneinfo/UTC", f"{SKELETON}/etc/localtime")
