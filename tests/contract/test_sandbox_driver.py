@@ -198,12 +198,12 @@ async def test_code_and_layers_are_assigned_to_a_running_program(driver):
                 script = f"read go; cat {sandbox.path('/var/task')}/app.py {sandbox.path('/opt')}/python/layer.py"
                 cell = await start(sandbox, "/bin/sh", "-c", script, trees=Trees(), control_fd=theirs.fileno())
             with pytest.raises(HostError):
-                await cell.running.assign(Trees(code="nowhere"))
-            await cell.running.assign(Trees(code="function", layers="layer"))
+                await cell.running.assign(Trees(code="nowhere"), LIMITS)
+            await cell.running.assign(Trees(code="function", layers="layer"), LIMITS)
             ours.send(b"go\n")
             assert await cell.result() == (Exit(0, None), "CODE = 1\nLAYER = 1\n")
             with pytest.raises(HostError):
-                await cell.running.assign(Trees(code="function"))
+                await cell.running.assign(Trees(code="function"), LIMITS)
 
 
 async def test_the_control_channel_is_descriptor_0_and_the_log_descriptor_62(driver):

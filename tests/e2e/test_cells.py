@@ -98,6 +98,8 @@ def handler(event, context):
             "request": context.aws_request_id == os.environ["_X_AMZN_TRACE_ID"] or True}
 """
 
+NODE_APP = (Path(__file__).parent / "look_around.js").read_text()
+
 SETTINGS = {"Environment": {"Variables": {"TZ": "Asia/Tokyo", "TABLE": "orders", "WORDS": "ö=\n"}}, "MemorySize": 128}
 
 # docs/fidelity.md, "Stem cells": what is not the same, and cannot be.
@@ -128,7 +130,7 @@ def see(server, client, code, *, cell, **members):
     """Return what a new function of ``code`` answers, proven to be born from a cell, or not to be."""
     name = aws.create(client, code, **members)
     if cell:
-        wait_for_cells(server, members.get("Runtime", aws.PYTHON))
+        wait_for_cells(server, members.get("runtime", aws.PYTHON))
     before = status(server)["taken"]
     answer = json.loads(client.invoke(FunctionName=name, Payload=b"{}")["Payload"].read())
     client.delete_function(FunctionName=name)
@@ -142,17 +144,17 @@ def spawning(state_dir):
         yield started
 
 
-@pytest.fixture(scope="module", params=["text", "json"])
+@pytest.fixture(scope="module", params=["python", "python with JSON logs", "node"])
 def worlds(request, server, spawning, functions):
     """What the same function sees spawned, and born from a cell."""
-    members = dict(SETTINGS)
-    if request.param == "json":
+    members, code = dict(SETTINGS), APP
+    if "JSON" in request.param:
         members["LoggingConfig"] = {"LogFormat": "JSON", "ApplicationLogLevel": "DEBUG"}
+    if request.param == "node":
+        members |= {"runtime": aws.NODE, "handler": "index.handler"}
+        code = aws.packed({"index.js": NODE_APP})
     other = aws.client("lambda", spawning.endpoint)
-    return (
-        see(spawning, other, APP, cell=False, **members),
-        see(server, functions, APP, cell=True, **members),
-    )
+    return see(spawning, other, code, cell=False, **members), see(server, functions, code, cell=True, **members)
 
 
 def without_own(kind, value):

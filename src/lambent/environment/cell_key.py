@@ -12,7 +12,7 @@ from lambent.runtimes.catalogue import Family, Runtime
 CELL_TMP_MIB: Final = 512
 # Their program starts with options made of the memory size.
 _KEYED_BY_MEMORY: Final = (Family.NODEJS,)
-_WITH_CELLS: Final = (Family.PYTHON,)
+_WITH_CELLS: Final = (Family.PYTHON, Family.NODEJS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,8 +181,8 @@ class ExecutionEnvironment:
                 stack.push_async_callback(self._end_program)
                 self._move(Event.CODE_READY)
                 await self._initialise(assignment, sandbox, "init")
-                await self._limit_cpu(sandbox)
                 self._ready.set_result(None)
+                await self._limit_cpu(sandbox)
                 await self._serve(assignment, sandbox)
                 self._move(Event.RETIRE)
         except Exception as error:  # the edge of one unit of work: this environment ends, its call fails
@@ -207,7 +207,6 @@ class ExecutionEnvironment:
         if cell is not None:
             await stack.enter_async_context(cell)
             sandbox, self._api = cell.sandbox, cell.hand_over(self)
-            await sandbox.set_limits(spec.limits)
         else:
             sandbox = await stack.enter_async_context(self._tools.driver.open_sandbox(spec))
             await stack.enter_async_context(self._tools.servers.open_server(self._api, sandbox.listener))
@@ -372,10 +371,11 @@ class ExecutionEnvironment:
         cell, self._cell = self._cell, None
         if cell is not None:
             try:
-                return await cell.become(assignment, self._log, self._notify)
+                return await cell.become(assignment, self._spec().limits, self._log, self._notify)
             except CellLost as error:
                 log.warning("cell_lost", environment_id=self.environment_id, reason=str(error))
                 await cell.end_program()
+                await sandbox.set_limits(self._spec().limits)
         output = ProgramOutput(self._log, self._clock)
         return await StartedProgram.start(sandbox, assignment, output, self._notify)
 

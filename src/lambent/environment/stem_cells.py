@@ -93,17 +93,19 @@ class StemCell:
         self._parts.api.hand_over(observer)
         return self._parts.api
 
-    async def become(self, assignment: Assignment, log: OutputLog, notify: Callable[[], None]) -> StartedProgram:
+    async def become(
+        self, assignment: Assignment, limits: Limits, log: OutputLog, notify: Callable[[], None]
+    ) -> StartedProgram:
         """Make its program that of ``assignment``, which INIT then goes on with. CellLost if it died before.
 
-        Code first, then variables: the program begins when it has read them.
+        Limits first, then code, then variables: the program begins when it has read them.
         """
         parts = self._parts
         program = assignment.program(self.sandbox, parts.output)
         message = json.dumps({"environ": program.environ, "born": parts.born}, ensure_ascii=False).encode()
         if len(message) > ASSIGNMENT_LIMIT_BYTES:
             raise CellLost(f"{len(message)} bytes of variables are too many for a cell")
-        await parts.running.assign(replace(program.trees, runtime=None, interpreter=None))
+        await parts.running.assign(replace(program.trees, runtime=None, interpreter=None), limits)
         parts.output.serve(log)
         parts.program.notify = notify
         try:
@@ -183,7 +185,7 @@ async def _wait_until_ready(control: socket.socket, log: "_CellLog") -> None:
 
 
 def _spec(key: CellKey, driver: SandboxDriver) -> SandboxSpec:
-    limits = Limits(memory_mib=key.memory_mib or CELL_MEMORY_MIB, tmp_mib=CELL_TMP_MIB, processes=key.processes)
+    limits = Limits(memory_mib=CELL_MEMORY_MIB, tmp_mib=CELL_TMP_MIB, processes=key.processes)
     spec = SandboxSpec(sandbox_id=SandboxId(f"cell-{uuid4().hex}"), limits=limits, egress=key.egress)
     return replace(spec, limits=decide_init_limits(limits, driver.unsupported(spec)))
 

@@ -216,9 +216,10 @@ class BubblewrapProgram:
         """Return how it ended; every process of the tree is then dead. Many may wait."""
         return await asyncio.shield(self._exited)
 
-    async def assign(self, trees: Trees) -> None:
-        """Mount code and layers (and bytecode) read-only into the running program's view. HostError if refused."""
-        await self._sandbox.call("assign", program=self._number, trees=render_trees(trees))
+    async def assign(self, trees: Trees, limits: Limits) -> None:
+        """Set ``limits``, then mount ``trees`` read-only into the running program's view. HostError if refused."""
+        fields = {"trees": render_trees(trees), "limits": _render_limits(limits)}
+        await self._sandbox.call("assign", program=self._number, **fields)
 
     async def signal(self, number: int) -> None:
         """Send a signal to the program proper. HostError if it is dead."""

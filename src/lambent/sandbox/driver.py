@@ -98,8 +98,10 @@ class RunningProgram(Protocol):
         """Return how the first process ended; every process of the tree is then dead. Many may wait."""
         ...
 
-    async def assign(self, trees: Trees) -> None:
-        """Mount ``trees.code`` and ``trees.layers`` read-only into the running program's view. HostError if refused."""
+    async def assign(self, trees: Trees, limits: Limits) -> None:
+        """Set the sandbox's ``limits``, then mount code, layers and bytecode of ``trees`` read-only into the program's
+        view. HostError if refused.
+        """
         ...
 
     async def signal(self, number: int) -> None:

@@ -210,12 +210,13 @@ class ProcessProgram:
         _kill_session(self._process.pid)
         return Exit(code, None) if code >= 0 else Exit(None, -code)
 
-    async def assign(self, trees: Trees) -> None:
-        """Point /var/task, /opt and the bytecode's place at these trees."""
+    async def assign(self, trees: Trees, limits: Limits) -> None:
+        """Point /var/task, /opt and the bytecode's place at these trees, under ``limits``."""
         if trees.runtime is not None or trees.interpreter is not None:
             raise HostError("runtime and interpreter cannot be assigned to a running program")
         if self.has_ended:
             raise HostError("the program does not run")
+        await self._sandbox.set_limits(limits)
         self._sandbox.place_trees(trees)
 
     async def signal(self, number: int) -> None:

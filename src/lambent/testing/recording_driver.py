@@ -140,9 +140,9 @@ class RecordingProgram:
         """Return how the script ended."""
         return await asyncio.shield(self._exited)
 
-    async def assign(self, trees: Trees) -> None:
+    async def assign(self, trees: Trees, limits: Limits) -> None:
         """Keep what was asked."""
-        self._calls.append(("assign", trees))
+        self._calls.append(("assign", trees, limits))
 
     async def signal(self, number: int) -> None:
         """Keep what was asked."""

@@ -144,7 +144,7 @@ async def examined(driver, name="probed"):
                     Program(argv=argv, environ={}, trees=Trees(), output_fd=2, control_fd=theirs.fileno())
                 )
             assert await asyncio.to_thread(control.recv, 9) == b"ready"
-            await program.assign(Trees(code="function"))
+            await program.assign(Trees(code="function"), spec.limits)
             task = {"port": host_port.getsockname()[1], "abstract": abstract_name}
             control.send(json.dumps(task).encode())
             inside = json.loads(await asyncio.to_thread(control.recv, 1 << 20))

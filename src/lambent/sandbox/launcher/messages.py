@@ -166,7 +166,7 @@ OPERATIONS: Final[Mapping[str, Mapping[str, Callable[[object, str], Any]]]] = {
         "trees": _trees,
         "received": _descriptors,
     },
-    "assign": {"sandbox": _sandbox, "program": _program, "trees": _trees},
+    "assign": {"sandbox": _sandbox, "program": _program, "trees": _trees, "limits": _limits},
     "signal": {"sandbox": _sandbox, "program": _program, "number": _between(1, 64)},
     "kill": {"sandbox": _sandbox, "program": _program},
     "set_limits": {"sandbox": _sandbox, "limits": _limits},

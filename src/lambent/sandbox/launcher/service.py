@@ -132,9 +132,11 @@ class Service:
         """Start a program; answered when it runs."""
         self._find(sandbox).start(answer, descriptors, **fields)
 
-    def op_assign(self, answer: Answer, descriptors: list[int], *, sandbox: str, program: int, trees: Any) -> None:
-        """Mount trees into the running program's view."""
-        self._find(sandbox).assign(program, trees)
+    def op_assign(self, answer: Answer, descriptors: list[int], *, sandbox: str, program: int, **fields: Any) -> None:
+        """Change limits and mount trees into the running program's view: one trip, as a caller waits for it."""
+        found = self._find(sandbox)
+        found.set_limits(fields["limits"])
+        found.assign(program, fields["trees"])
         answer({}, [])
 
     def op_signal(self, answer: Answer, descriptors: list[int], *, sandbox: str, program: int, number: int) -> None:

@@ -7,12 +7,14 @@ import { CallbackHandlerDeprecated, UnhandledPromiseRejection } from './errors.m
 import { describeHandler, loadHandler, offerStreaming } from './handler.mjs';
 import { servePromises } from './promises.mjs';
 import { RuntimeApi } from './runtime_api.mjs';
+import { becomeFunction, isCell } from './stem_cell.mjs';
 
 const FIRST_WITHOUT_CALLBACKS = 24;
 const major = Number(process.versions.node.split('.')[0]);
 
+// Started ahead of time, the function comes by descriptor 0.
+const api = isCell() ? await becomeFunction() : new RuntimeApi(process.env.AWS_LAMBDA_RUNTIME_API);
 const { logError } = patchConsole();
-const api = new RuntimeApi(process.env.AWS_LAMBDA_RUNTIME_API);
 
 // Before the first event a fault belongs to init, later to the invocation under way. Exit codes are AWS's.
 const faults = { requestId: undefined };
