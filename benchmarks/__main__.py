@@ -1,6 +1,6 @@
 """Measure the invoke path beside its baselines, and print which goals hold.
 
-python -m benchmarks [--only warm,freezing,cold,scale,peers] [--rounds N] [--short] [--json FILE]
+python -m benchmarks [--only warm,freezing,inside,cold,scale,peers] [--rounds N] [--short] [--json FILE]
 """
 
 import argparse
@@ -11,11 +11,13 @@ from pathlib import Path
 from benchmarks.bench import Row, host_facts, print_rows, write_rows
 from benchmarks.freezing import measure_freezing
 from benchmarks.goals import Plan, measure_cold, measure_peers, measure_scale, measure_warm
+from benchmarks.inside import measure_inside
 from benchmarks.peers import PeersMissing
 
 PARTS = {
     "warm": measure_warm,
     "freezing": measure_freezing,
+    "inside": measure_inside,
     "cold": measure_cold,
     "scale": measure_scale,
     "peers": measure_peers,

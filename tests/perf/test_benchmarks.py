@@ -11,6 +11,7 @@ from benchmarks.bench import at_least, at_most, write_rows
 from benchmarks.freezing import measure_freezing
 from benchmarks.functions import caches
 from benchmarks.goals import Plan, measure_cold, measure_peers, measure_scale, measure_warm
+from benchmarks.inside import measure_inside
 
 ROOT = Path(__file__).parents[2]
 PLAN = Plan(rounds=1, calls=40, calls_each=10, spawns=1, functions=25, idle_s=0.5, peer_calls=1)
@@ -39,6 +40,11 @@ def test_warm_path_is_measured_beside_its_floor_and_a_bare_answer():
 @needs_sandboxes
 def test_freezing_is_measured_beside_the_same_server_without():
     require_sound(measure_freezing(PLAN), [10, 10, 10, 0])
+
+
+@needs_sandboxes
+def test_calls_from_function_to_function_are_measured_beside_the_floor():
+    require_sound(measure_inside(PLAN), [15, 0, 0])
 
 
 @needs_sandboxes

@@ -171,7 +171,7 @@ ATTACKS = [
         "            answered += peer.recv(1 << 20).count(b'HTTP/1.1 403')\n"
         "        except BlockingIOError:\n"
         "            pass\n"
-        "result = answered < 5_000",
+        "result = answered < 10_000",
         (True,),
         ("inside-pace",),
     ),

@@ -57,7 +57,7 @@ async def test_a_burst_is_answered_at_once_and_what_is_more_at_the_rate():
     flood = Flood()
     await flood.pass_s(60)
     flood.send(int(BURST) + 300)
-    assert flood.count == BURST
+    assert flood.count == pytest.approx(BURST, abs=1)
     await flood.pass_s(100 / REQUESTS_PER_S)
     assert flood.count == pytest.approx(BURST + 100, abs=1)
     await flood.pass_s(1)
@@ -88,5 +88,5 @@ async def test_who_hung_up_while_he_waited_gets_nothing_done():
     flood.send(reply=gone)
     gone.is_gone = True
     await flood.pass_s(5)
-    assert flood.count == BURST
+    assert flood.count == pytest.approx(BURST, abs=1)
     assert flood.paced.plan_body(HEAD) == BodyPlan(7)
