@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Final
 
 from lambent.access.credentials import Credential
@@ -17,8 +16,8 @@ class RoleCredentials:
     """Issues credentials to environments and knows whose they are while they live. In memory: they die with us."""
 
     def __init__(self, clock: Clock, lifetime_s: float) -> None:
-        self._clock, self._lifetime = clock, timedelta(seconds=lifetime_s)
-        self._issued: dict[str, Credential] = {}
+        self._clock, self._lifetime_s = clock, lifetime_s
+        self._issued: dict[str, tuple[Credential, float]] = {}  # and until when; a wall clock may jump
 
     @contextmanager
     def open_session(self, version: FunctionVersion) -> Iterator["RoleSession"]:
@@ -31,10 +30,8 @@ class RoleCredentials:
 
     def find_credential(self, access_key: str) -> Credential | None:
         """Return the credential of ``access_key`` if it was issued here and is valid still."""
-        found = self._issued.get(access_key)
-        if found is None or found.expires_at is None or found.expires_at <= self._clock.now():
-            return None
-        return found
+        credential, ends_mono_s = self._issued.get(access_key, (None, 0.0))
+        return credential if self._clock.mono_s() < ends_mono_s else None
 
     def issue(self, version: FunctionVersion) -> Credential:
         """Return a fresh credential of the role of ``version``, for sessions."""
@@ -42,15 +39,15 @@ class RoleCredentials:
         key = "ASIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
         # Always the function's own account: on AWS a role of another one cannot be passed to a function.
         account_id, role = version.scope.account_id, version.role.rsplit("/", 1)[-1]
-        self._issued[key] = credential = Credential(
+        credential = Credential(
             access_key=key,
             secret=secrets.token_urlsafe(30),
             account_id=account_id,
             # STS API reference, AssumeRole: the session is named; Lambda names it for the function.
             arn=f"arn:{version.scope.partition}:sts::{account_id}:assumed-role/{role}/{version.name}",
             session_token=secrets.token_urlsafe(96),
-            expires_at=self._clock.now() + self._lifetime,
         )
+        self._issued[key] = (credential, self._clock.mono_s() + self._lifetime_s)
         return credential
 
     def revoke(self, credential: Credential) -> None:

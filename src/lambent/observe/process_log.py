@@ -4,11 +4,13 @@ What a function prints never comes here. What is secret never leaves: fields wit
 counted, and key ids and signatures are cut out of texts.
 """
 
+import contextlib
+import json
 import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -32,7 +34,7 @@ def configure_process_log(
     log_format: LogFormat = "auto", *, level: int = logging.INFO, stream: TextIO | None = None
 ) -> None:
     """Set up structlog and the standard library's logging for this process. ``auto``: text at a terminal."""
-    out = stream or sys.stderr
+    out = LastingStream(stream or sys.stderr)
     is_text = log_format == "text" or (log_format == "auto" and out.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -55,18 +57,47 @@ def configure_process_log(
     structlog.configure(
         processors=[*shared, *endings],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", out)),
         cache_logger_on_first_use=False,
     )
     _configure_libraries(shared, endings, out)
 
 
-def _configure_libraries(shared: list[Processor], endings: list[Processor], out: TextIO) -> None:
+class LastingStream:
+    """A stream whose trouble is no failure of who logs: on a full disk lines are dropped, and counted afterwards."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._dropped = 0
+
+    def isatty(self) -> bool:
+        """Whether somebody reads it at a terminal."""
+        return self._out.isatty()
+
+    def write(self, text: str) -> int:
+        """Write ``text``, or count it."""
+        try:
+            if self._dropped:
+                self._out.write(json.dumps({"event": "log_lines_dropped", "lines": self._dropped}) + "\n")
+                self._out.flush()
+                self._dropped = 0
+            self._out.write(text)
+        except OSError:
+            self._dropped += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Let what was written go on its way."""
+        with contextlib.suppress(OSError):
+            self._out.flush()
+
+
+def _configure_libraries(shared: list[Processor], endings: list[Processor], out: LastingStream) -> None:
     """Let libraries that log by the standard library speak in the same voice, from warnings on.
 
     Never more: at lower levels HTTP and AWS clients log requests with their headers.
     """
-    handler = logging.StreamHandler(out)
+    handler = logging.StreamHandler(cast("TextIO", out))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],

@@ -19,6 +19,10 @@ class FakeClock:
         """Return the start plus everything advanced so far."""
         return self._start + timedelta(seconds=self._elapsed_s)
 
+    def jump_s(self, seconds: float) -> None:
+        """Move the wall clock alone, as when somebody sets it."""
+        self._start += timedelta(seconds=seconds)
+
     def mono_s(self) -> float:
         """Return the seconds advanced so far."""
         return self._elapsed_s

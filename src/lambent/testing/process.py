@@ -27,7 +27,7 @@ class LambentProcess:
     ``state_dir`` outlives the process if it is given: start another on it to see what survived.
     ``settings`` are LAMBENT_* values by their names in ``lambent.toml``, ``defaults`` those of every one.
     ``endpoint`` is the URL. ``user``: only as root, the id of the user, and of the group, that it runs as.
-    ``weaken``: defences that are left out.
+    ``weaken``: defences that are left out. ``open_files``: how many files each process of it may have open.
     """
 
     defaults: ClassVar[Mapping[str, object]] = {}
@@ -39,6 +39,7 @@ class LambentProcess:
         settings: Mapping[str, object] | None = None,
         user: int | None = None,
         weaken: Sequence[str] = (),
+        open_files: int | None = None,
     ) -> None:
         self._own_dir = state_dir is None
         if state_dir is None:
@@ -49,6 +50,7 @@ class LambentProcess:
         self._settings = dict(settings or {})
         self._user = user
         self._weaken = tuple(weaken)
+        self._open_files = open_files
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
         self.ready_s = 0.0
@@ -86,6 +88,8 @@ class LambentProcess:
         if self._weaken:
             environ["LAMBENT_TEST_WEAKEN"] = "1"
             command[2:3] = ["lambent.testing.weakened", ",".join(self._weaken)]
+        if self._open_files is not None:
+            command = ["prlimit", f"--nofile={self._open_files}:{self._open_files}", *command]
         before = time.monotonic()
         with (self.run_dir / "lambent.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  (our own command)

@@ -86,3 +86,14 @@ async def test_a_key_is_unknown_after_its_lifetime(clock, roles):
 
 def test_a_key_of_nobody_is_unknown(roles):
     assert roles.find_credential("ASIAXXXXXXXXXXXXXXXX") is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("jump_s", [10 * LIFETIME_S, -10 * LIFETIME_S])
+async def test_a_jump_of_the_wall_clock_neither_ends_nor_prolongs_a_session(roles, clock, jump_s):
+    with roles.open_session(VERSION) as session:
+        key = session.issue()[0]
+        clock.jump_s(jump_s)
+        assert session.find_credential(key) is not None
+        await clock.advance_s(LIFETIME_S)
+        assert session.find_credential(key) is None

@@ -1,5 +1,6 @@
 """Our own log: its formats, and that it keeps secrets."""
 
+import errno
 import io
 import json
 import logging
@@ -132,3 +133,29 @@ def test_a_traceback_at_a_terminal_shows_no_local_values(capsys):
     said = capsys.readouterr().err
     assert "ValueError: 15" in said
     assert payload not in said
+
+
+class Full(io.StringIO):
+    """A stream on a disk that may be full."""
+
+    is_full = False
+
+    def write(self, text):
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_log_that_cannot_be_written_is_nobodys_failure_and_is_counted_afterwards():
+    stream = Full()
+    configure_process_log("json", stream=stream)
+    log = structlog.get_logger()
+    stream.is_full = True
+    for _ in range(3):
+        log.error("unseen")
+    logging.getLogger("library").error("unseen, too")
+    stream.is_full = False
+    log.error("seen")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["log_lines_dropped", "seen"]
+    assert lines[0]["lines"] == 4
