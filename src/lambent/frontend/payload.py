@@ -2,13 +2,13 @@
 
 import base64
 import binascii
-import os
 import re
 from typing import Final
 
 import msgspec
 
 from lambent.model.errors import InvalidRequestContent, ValidationError
+from lambent.model.ids import random_digits
 from lambent.wire.jackson import explain
 
 # API reference, Invoke, X-Amz-Client-Context: "Up to 3,583 bytes of base64-encoded data".
@@ -57,5 +57,5 @@ def parse_trace_header(header: str | None, now_s: float) -> str:
     if header is not None and _ROOT.search(header) and _VISIBLE.fullmatch(header):
         return header
     # Developer guide, "Visualize Lambda function invocations using AWS X-Ray": Root=1-<time>-<id>;Parent;Sampled.
-    digits = os.urandom(20).hex()
+    digits = random_digits(40)
     return f"Root=1-{int(now_s):08x}-{digits[:24]};Parent={digits[24:]};Sampled=0"

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from lambent.http.application import Application, HttpRefusal, IncompleteBody, RequestHead
 from lambent.http.exchange import STREAM_HIGH_BYTES, Exchange
-from lambent.http.framing import CONTINUE, Framing, Malformed, decide_framing, head_bytes, parse_target
+from lambent.http.framing import CONTINUE, NO_BODY, Malformed, decide_framing, head_bytes, parse_target
 from lambent.http.limits import HttpLimits
 from lambent.http.patience import Waiting, decide_patience_s
 from lambent.http.plain import HeaderNames, PlainReader, PlainRequest
@@ -24,7 +24,6 @@ from lambent.http.sweep import Sweep
 
 SLICE_BYTES: Final = 16 * 1024  # parsed at once: bounds how many requests a pipelining peer makes us hold
 BUSY: Final = HttpRefusal(503, (("content-type", "text/plain"),), b"too much is being sent at once\n")
-_NO_FRAMING: Final = Framing(None, False, False)
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +61,7 @@ class Connection(asyncio.Protocol):
         "_fields",
         "_framing_bytes",
         "_head_started",
+        "_idle_patience_s",
         "_incoming",
         "_is_discarding",
         "_is_half_closed",
@@ -108,6 +108,9 @@ class Connection(asyncio.Protocol):
         self._is_read_paused = False
         self._is_write_paused = False
         self._lingered_bytes = 0
+        self._idle_patience_s = owner.sweep.interval_s + decide_patience_s(
+            Waiting.REQUEST, owner.limits, body_bytes=0, unsent_bytes=0
+        )
         self._failure: Malformed | None = None
         self._waiting: Waiting | None = None
         self._waiting_since_s = 0.0
@@ -136,7 +139,7 @@ class Connection(asyncio.Protocol):
         """Parse as far as the answers in flight allow."""
         if self._is_discarding:
             self._discard(len(data))
-        else:
+        elif self._queue or self._unread or self._head_started or not self._take_whole(data):
             self._unread = self._unread + data if self._unread else data
             self._pump()
 
@@ -216,11 +219,14 @@ class Connection(asyncio.Protocol):
         self._waiting = None
         if self._incoming is exchange:
             self._end_incoming()
-        if exchange.is_kept_alive:
-            if not self._is_pumping:  # else whoever pumps goes on
-                self._pump()
-        else:
+        if not exchange.is_kept_alive:
             self._close_after(exchange)
+        elif not self._is_pumping:  # else whoever pumps goes on
+            if self._queue or self._unread or self._is_half_closed or self._is_read_paused or self._is_write_paused:
+                self._pump()
+            else:
+                self._waiting, self._waiting_since_s = Waiting.REQUEST, self._sweep.now_mono_s
+                self.deadline_mono_s = self._waiting_since_s + self._idle_patience_s
 
     def break_off(self) -> None:
         """End the connection now; what is written later goes nowhere, also before the loop reports the loss."""
@@ -251,6 +257,27 @@ class Connection(asyncio.Protocol):
             self.break_off()  # close() would wait for a peer that does not read
 
     # -- from bytes to exchanges
+
+    def _take_whole(self, data: bytes) -> bool:
+        """Take ``data`` if it is one plain request from head to end, and nothing else is under way: nearly always."""
+        owner = self._owner
+        if self._is_write_paused or owner.is_draining or self._is_pumping or len(data) > SLICE_BYTES:
+            return False
+        plain = self._plain.find(data, self._peer)
+        if plain is None or plain.end != len(data):
+            return False
+        body_bytes = plain.end - plain.body_at
+        if owner.held_bytes + body_bytes > self._limits.held_limit_bytes:
+            return False
+        exchange = self._begin_plain(plain)
+        if exchange.refusal is not None or exchange.stream is not None:
+            self._go_on_plain(exchange, data[plain.body_at :])
+            self._pump()
+            return True
+        exchange.fill(data[plain.body_at :] if body_bytes else b"")
+        self._waiting, self.deadline_mono_s = Waiting.ANSWER, inf
+        owner.run(exchange)
+        return True
 
     def _pump(self) -> None:
         if self._is_pumping:
@@ -317,7 +344,7 @@ class Connection(asyncio.Protocol):
         # Between two requests the parser knows nothing: it need not see one that is plain.
         is_between = not (self._queue or self._head_started or self._owner.is_draining)
         if is_between and (plain := self._plain.find(piece, self._peer)) is not None:
-            self._take_plain(plain, piece)
+            self._go_on_plain(self._begin_plain(plain), piece[plain.body_at :])
             return
         self._feed(piece)
         if self._is_discarding:
@@ -345,26 +372,23 @@ class Connection(asyncio.Protocol):
         if self._framing_bytes > self._limits.head_limit_bytes + SLICE_BYTES and not self._is_discarding:
             self._reject(431, "request head is too large")
 
-    def _take_plain(self, plain: PlainRequest, piece: bytes) -> None:
-        """Take a request that the parser did not see, with as much of its body as ``piece`` holds."""
-        head, length, body_at = plain
-        framing = _NO_FRAMING if length is None else Framing(length, False, False)
-        exchange = Exchange(self, head, framing, is_kept_alive=True, is_http_1_0=False)
+    def _begin_plain(self, plain: PlainRequest) -> Exchange:
+        exchange = Exchange(self, plain.head, plain.framing, is_kept_alive=True, is_http_1_0=False)
         self._queue.append(exchange)
-        self._incoming = exchange
         self._plan(exchange)
+        return exchange
+
+    def _go_on_plain(self, exchange: Exchange, rest: bytes) -> None:
+        """Go on with a request that the parser did not see; ``rest`` follows its head."""
         if exchange.refusal is not None:
-            self._end_incoming()
             self._is_discarding, self._unread = True, b""
             return
-        if body_at < len(piece):
-            self._unread = piece[body_at:] + self._unread if self._unread else piece[body_at:]
-        if not length:
+        self._unread = rest + self._unread
+        self._incoming = exchange
+        if missing := exchange.missing_bytes:
+            self._direct_bytes = missing
+        else:
             self._request_complete(exchange)
-            return
-        self._direct_bytes = length
-        if self._unread:
-            self._parse_some()
 
     def _take_direct(self, piece: bytes) -> None:
         self._direct_bytes -= len(piece)
@@ -408,7 +432,7 @@ class Connection(asyncio.Protocol):
             incoming.refuse(refusal)
         else:
             head = RequestHead("", "", "", "", (), self._peer)
-            exchange = Exchange(self, head, _NO_FRAMING, is_kept_alive=False, is_http_1_0=False)
+            exchange = Exchange(self, head, NO_BODY, is_kept_alive=False, is_http_1_0=False)
             exchange.refuse(refusal)
             self._queue.append(exchange)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -97,30 +97,23 @@ class BodyStream(AsyncIterator[bytes]):
 class Exchange:
     """A request from its head on, and the ``Reply`` that answers it."""
 
-    __slots__ = (
-        "_body_parts",
-        "_framing",
-        "_gone_callbacks",
-        "_is_http_1_0",
-        "_is_sent_chunked",
-        "_is_sent_raw",
-        "_line",
-        "_owed_bytes",
-        "_request",
-        "body_bytes",
-        "expects_continue",
-        "head",
-        "is_abandoned",
-        "is_complete",
-        "is_dispatched",
-        "is_finished",
-        "is_kept_alive",
-        "is_started",
-        "plan",
-        "refusal",
-        "stream",
-        "trailers",
-    )
+    # What most requests never need stands here and is set where it is needed: one exchange a hop is made.
+    _is_sent_chunked = False
+    _is_sent_raw = False
+    _owed_bytes: int | None = None  # of a streamed answer of known length
+    _gone_callbacks: list[Callable[[], None]] | None = None
+    _request: Request | None = None
+    plan: BodyPlan | None = None
+    refusal: HttpRefusal | None = None
+    stream: BodyStream | None = None
+    trailers: Sequence[tuple[str, str]] = ()
+    body_bytes = 0
+    expects_continue = False  # the peer waits for leave to send the body
+    is_abandoned = False  # the peer may still be sending what nobody reads
+    is_complete = False  # the request has arrived to its last byte, or no more of it will be read
+    is_dispatched = False
+    is_started = False
+    is_finished = False
 
     def __init__(
         self, line: Line, head: RequestHead, framing: Framing, *, is_kept_alive: bool, is_http_1_0: bool
@@ -128,25 +121,11 @@ class Exchange:
         self._line = line
         self._framing = framing
         self._is_http_1_0 = is_http_1_0
-        self._is_sent_chunked = False
-        self._is_sent_raw = False
-        self._owed_bytes: int | None = None  # of a streamed answer of known length
         self._body_parts: list[bytes] = []
-        self._gone_callbacks: list[Callable[[], None]] | None = None
-        self._request: Request | None = None
         self.head = head
-        self.plan: BodyPlan | None = None
-        self.refusal: HttpRefusal | None = None
-        self.stream: BodyStream | None = None
-        self.trailers: list[tuple[str, str]] = []
-        self.body_bytes = 0
-        self.expects_continue = framing.expects_continue  # the peer waits for leave to send the body
-        self.is_abandoned = False  # the peer may still be sending what nobody reads
-        self.is_complete = False  # the request has arrived to its last byte, or no more of it will be read
-        self.is_dispatched = False
-        self.is_started = False
-        self.is_finished = False
         self.is_kept_alive = is_kept_alive
+        if framing.expects_continue:
+            self.expects_continue = True
 
     # -- the request's side, used by the connection
 
@@ -189,6 +168,13 @@ class Exchange:
         elif not self.is_finished:
             self.stream.feed(chunk)
         return True
+
+    def fill(self, body: bytes) -> None:
+        """The request is here whole, and about to be handed on."""
+        if body:
+            self._body_parts.append(body)
+            self.body_bytes = len(body)
+        self.is_complete = self.is_dispatched = True
 
     def complete(self) -> None:
         """The request has arrived to its last byte."""
@@ -240,12 +226,14 @@ class Exchange:
 
     def send(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Send a whole answer in one write."""
-        self._require_unanswered()
-        self._stop_reading_early()
+        if self.is_started:
+            raise RuntimeError("a request is answered once")
+        if not self.is_complete:
+            self._stop_reading_early()
         framing = "" if has_no_body(status) else f"content-length: {len(body)}\r\n"
         head = render_head(status, headers, framing, is_kept_alive=self.is_kept_alive)
         self.is_started = True
-        if not framing or self.head.method == "HEAD":
+        if not body or not framing or self.head.method == "HEAD":
             self._line.write(head)
         elif len(body) <= ONE_WRITE_LIMIT_BYTES:
             self._line.write(head + body)
@@ -255,7 +243,8 @@ class Exchange:
 
     def start(self, status: int, headers: Headers) -> None:
         """Begin an answer in chunks."""
-        self._require_unanswered()
+        if self.is_started:
+            raise RuntimeError("a request is answered once")
         has_body = not has_no_body(status)
         length = next((int(value) for name, value in headers if name.lower() == "content-length"), None)
         is_chunked = has_body and not self._is_http_1_0 and length is None
@@ -305,10 +294,6 @@ class Exchange:
             self._line.break_off()
         else:
             self.send(500, (("content-type", "text/plain"),), b"internal error\n")
-
-    def _require_unanswered(self) -> None:
-        if self.is_started:
-            raise RuntimeError("a request is answered once")
 
     def _stop_reading_early(self) -> None:
         if not self.is_complete:  # answered before its body was read: where the next request begins is unknown

@@ -37,7 +37,7 @@ class Framing:
     expects_continue: bool
 
 
-_NO_BODY = Framing(None, False, False)
+NO_BODY: Final = Framing(None, False, False)
 
 
 def parse_target(target: str, headers: Mapping[str, str]) -> tuple[str, str]:
@@ -73,7 +73,7 @@ def decide_framing(
         raise Malformed(400, "Host is missing")  # RFC 9112 §3.2
     coding, length, expect = by_name.get("transfer-encoding"), by_name.get("content-length"), by_name.get("expect")
     if coding is None and length is None and expect is None:
-        return _NO_BODY
+        return NO_BODY
     _require_one_length(coding, length, version)
     if expect is not None and expect.lower() != "100-continue":
         raise Malformed(417, "expectation is not known")

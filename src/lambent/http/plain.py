@@ -6,6 +6,7 @@ What is the least unusual is left to the parser, which knows HTTP's corners; wha
 from typing import Final, NamedTuple
 
 from lambent.http.application import RequestHead
+from lambent.http.framing import NO_BODY, Framing
 
 NAMES_KEPT: Final = 256
 HEAD_LIMIT_BYTES: Final = 8 * 1024
@@ -25,8 +26,9 @@ class PlainRequest(NamedTuple):
     """A head of a kept connection, and what follows it."""
 
     head: RequestHead
-    content_length: int | None
+    framing: Framing
     body_at: int  # where in the bytes the body begins
+    end: int  # where it ends
 
 
 class _Block(NamedTuple):
@@ -34,7 +36,8 @@ class _Block(NamedTuple):
 
     headers: tuple[tuple[str, str], ...]
     by_name: dict[str, str]
-    content_length: int | None
+    framing: Framing
+    body_bytes: int
 
 
 class HeaderNames:
@@ -92,7 +95,7 @@ class PlainReader:
             return None
         path, _, query = target.partition("?")
         head = RequestHead(method, target, path, query, block.headers, peer, block.by_name)
-        return PlainRequest(head, block.content_length, end + 4)
+        return PlainRequest(head, block.framing, end + 4, end + 4 + block.body_bytes)
 
     def _read_block(self, raw: bytes) -> _Block | None:
         lines = raw.decode("latin-1").split("\r\n")
@@ -114,7 +117,8 @@ class PlainReader:
             return None
         if by_name.get("connection", KEEP_ALIVE) != KEEP_ALIVE:
             return None
-        block = _Block(tuple(headers), by_name, None if length is None else int(length))
+        framing = NO_BODY if length is None else Framing(int(length), False, False)
+        block = _Block(tuple(headers), by_name, framing, framing.content_length or 0)
         if len(self._blocks) >= BLOCKS_KEPT:
             self._blocks.clear()
         self._blocks[raw] = block

@@ -1,9 +1,11 @@
 """One invocation from call to record. Every door builds an ``InvokeCall``; the road returns an ``InvocationResult``."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
+
+import msgspec
 
 from lambent.model.ids import EnvironmentId, FunctionArn, RequestId, Scope
 
@@ -92,9 +94,11 @@ class InitRecord:
     runtime_version_arn: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InvocationRecord:
-    """What logs, metrics and bills are made from. Written after the caller has the answer; immutable."""
+class InvocationRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What logs, metrics and bills are made from. Written after the caller has the answer; immutable.
+
+    A struct, for each invocation makes one: a frozen dataclass of as many members takes eight times as long.
+    """
 
     request_id: RequestId
     scope: Scope
@@ -114,4 +118,4 @@ class InvocationRecord:
     trace_header: str | None = None
     tenant_id: str | None = None
     response_bytes: int = 0
-    spans: tuple[tuple[str, datetime, float], ...] = field(default=())
+    spans: tuple[tuple[str, datetime, float], ...] = ()

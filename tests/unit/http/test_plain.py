@@ -21,18 +21,18 @@ def request(*lines, start=b"POST /f HTTP/1.1"):
 
 
 def test_a_plain_request_is_read_whole():
-    head, length, body_at = reader().find(GET, "1.2.3.4:5")
+    head, framing, body_at, end = reader().find(GET, "1.2.3.4:5")
     assert (head.method, head.target, head.path, head.query) == ("GET", "/a/b%20?c=d&e", "/a/b%20", "c=d&e")
     assert head.headers == (("host", "x:1"), ("accept", "*/*"))
     assert (head.header("accept"), head.header("x-none"), head.peer) == ("*/*", None, "1.2.3.4:5")
-    assert (length, body_at) == (None, len(GET))
+    assert (framing.content_length, body_at, end) == (None, len(GET), len(GET))
 
 
 def test_a_body_begins_behind_the_head_and_may_be_missing_yet():
     data = request(b"Host: x", b"Content-Length: 12")
     for body in (b"", b"ab", b"abcdefghijklGET / HTTP/1.1\r\n"):
-        _, length, body_at = reader().find(data + body, "")
-        assert (length, body_at) == (12, len(data))
+        _, framing, body_at, end = reader().find(data + body, "")
+        assert (framing.content_length, body_at, end) == (12, len(data), len(data) + 12)
 
 
 @pytest.mark.parametrize(
