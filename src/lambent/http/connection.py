@@ -8,47 +8,23 @@ import asyncio
 import socket
 from collections import deque
 from math import inf
-from typing import Final, NoReturn, Protocol, cast
+from typing import Final, NoReturn, cast
 
 import httptools
 import structlog
 from typing_extensions import override
 
-from lambent.http.application import Application, HttpRefusal, IncompleteBody, RequestHead
+from lambent.http.application import HttpRefusal, IncompleteBody, RequestHead
 from lambent.http.exchange import STREAM_HIGH_BYTES, Exchange
 from lambent.http.framing import CONTINUE, NO_BODY, Malformed, decide_framing, head_bytes, parse_target
-from lambent.http.limits import HttpLimits
+from lambent.http.owner import Owner
 from lambent.http.patience import Waiting, decide_patience_s
-from lambent.http.plain import HeaderNames, PlainReader, PlainRequest
-from lambent.http.sweep import Sweep
+from lambent.http.plain import PlainReader, PlainRequest
 
 SLICE_BYTES: Final = 16 * 1024  # parsed at once: bounds how many requests a pipelining peer makes us hold
 BUSY: Final = HttpRefusal(503, (("content-type", "text/plain"),), b"too much is being sent at once\n")
 
 log = structlog.get_logger(__name__)
-
-
-class Owner(Protocol):
-    """What a connection needs of its server."""
-
-    application: Application
-    limits: HttpLimits
-    sweep: Sweep
-    header_names: HeaderNames
-    held_bytes: int
-    is_draining: bool
-
-    def connection_opened(self, connection: "Connection") -> bool:
-        """Count ``connection`` in; False if there are too many."""
-        ...
-
-    def connection_closed(self, connection: "Connection") -> None:
-        """Count ``connection`` out."""
-        ...
-
-    def run(self, exchange: Exchange) -> None:
-        """Hand the request to the application."""
-        ...
 
 
 class Connection(asyncio.Protocol):

@@ -191,6 +191,7 @@ class LogWriter:
             await self._groups.allow_disorder(group, stream.name, disorder_ms)
         ingested_ms = to_ms(now)
         name = self._groups.source(group, stream).name
+        await asyncio.sleep(0)  # until the batches of all streams are here: what comes together is one group
         await self._events.append(
             name, [LogEvent(each.at_ms, ingested_ms, self._numbers.next(), each.message) for each in written]
         )

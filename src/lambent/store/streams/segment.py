@@ -24,9 +24,10 @@ CREATE TABLE IF NOT EXISTS entry(stream INTEGER NOT NULL, n INTEGER NOT NULL, at
     PRIMARY KEY(stream, n)) WITHOUT ROWID;
 INSERT OR IGNORE INTO state VALUES(1, 0, 0);
 """
+_COLUMNS: Final = 4
 _INSERTS: Final = tuple(
     (size, f"INSERT INTO entry VALUES {', '.join(['(?, ?, ?, ?)'] * size)}")  # noqa: S608  of no value
-    for size in (64, 16, 4, 1)
+    for size in (512, 64, 8, 1)
 )
 
 
@@ -93,10 +94,13 @@ class Segment:
             sealed, n = db.execute("SELECT sealed, n FROM state").fetchone()
             if sealed:
                 raise Sealed
+            values: list[object] = []
             for name, entries in batches:
                 stream = self._count(name, entries)
-                self._insert(stream, n, entries)
-                n += len(entries)
+                for entry in entries:
+                    n += 1
+                    values += (stream, n, entry.at_ms, entry.body)
+            self._insert(values)
             db.execute("UPDATE state SET n = ?", (n,))
             db.execute("COMMIT")
         finally:
@@ -105,16 +109,13 @@ class Segment:
                 self._ids.clear()
         self._is_synced = durable
 
-    def _insert(self, stream: int, n: int, entries: Sequence[Entry]) -> None:
+    def _insert(self, values: Sequence[object]) -> None:
         # Many rows a statement: the interpreter's lock changes hands at every one, and with it the loop's thread stops.
         start = 0
-        for size, statement in _INSERTS:
-            while len(entries) - start >= size:
-                values: list[object] = []
-                for entry in entries[start : start + size]:
-                    n += 1
-                    values += (stream, n, entry.at_ms, entry.body)
-                self._db.execute(statement, values)
+        for rows, statement in _INSERTS:
+            size = rows * _COLUMNS
+            while len(values) - start >= size:
+                self._db.execute(statement, values[start : start + size])
                 start += size
 
     def sync(self) -> None:
