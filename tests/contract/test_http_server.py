@@ -10,6 +10,7 @@ import pytest
 import urllib3
 
 from lambent.http.application import BodyPlan, HttpRefusal, IncompleteBody
+from lambent.http.connection import TURN_REQUESTS
 from lambent.http.limits import PATIENT, HttpLimits
 from lambent.http.server import HttpServer
 
@@ -287,6 +288,22 @@ async def test_ten_thousand_pipelined_requests_are_all_answered():
         peer.send(GET * 10_000)
         peer.writer.write_eof()
         assert (await peer.rest()).count(b"HTTP/1.1 200 OK") == 10_000
+
+
+async def test_peer_that_pipelines_does_not_hold_the_loop():
+    app, seen = Shown(), []
+
+    def look():
+        seen.append(len(app.requests))
+        if seen[-1] < 5000:
+            asyncio.get_running_loop().call_soon(look)
+
+    async with serving(app) as (_, connect):
+        peer = await connect()
+        peer.send(GET * 5000)
+        look()
+        await until(lambda: len(app.requests) == 5000)
+        assert max(after - before for before, after in itertools.pairwise(seen)) <= 2 * TURN_REQUESTS
 
 
 async def test_large_body_arrives_whole_and_comes_back_whole():

@@ -22,6 +22,7 @@ from lambent.http.patience import Waiting, decide_patience_s
 from lambent.http.plain import PlainReader, PlainRequest
 
 SLICE_BYTES: Final = 16 * 1024  # parsed at once: bounds how many requests a pipelining peer makes us hold
+TURN_REQUESTS: Final = 16  # answered in a row: then others on the loop have their turn
 BUSY: Final = HttpRefusal(503, (("content-type", "text/plain"),), b"too much is being sent at once\n")
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,7 @@ class Connection(asyncio.Protocol):
         "_peer",
         "_plain",
         "_queue",
+        "_served",
         "_sweep",
         "_target",
         "_transport",
@@ -83,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._is_pumping = False
         self._is_read_paused = False
         self._is_write_paused = False
+        self._served = 0  # in this turn of the loop
         self._lingered_bytes = 0
         self._idle_patience_s = owner.sweep.interval_s + decide_patience_s(
             Waiting.REQUEST, owner.limits, body_bytes=0, unsent_bytes=0
@@ -258,7 +261,11 @@ class Connection(asyncio.Protocol):
     def _pump(self) -> None:
         if self._is_pumping:
             return
+        if self._served == TURN_REQUESTS:
+            self._set_reading()
+            return
         self._is_pumping = True
+        self._served = 0
         try:
             if self._queue:
                 self._dispatch_ready()
@@ -271,6 +278,10 @@ class Connection(asyncio.Protocol):
             self._end_half_closed()
         self._set_reading()
         self._set_deadline()
+
+    def _go_on(self) -> None:
+        self._served = 0
+        self._pump()
 
     def _end_half_closed(self) -> None:
         incoming = self._incoming
@@ -288,6 +299,11 @@ class Connection(asyncio.Protocol):
             if first.is_dispatched or not first.is_ready:
                 self._allow_body(first)
                 return
+            if self._served == TURN_REQUESTS:
+                return
+            self._served += 1
+            if self._served == TURN_REQUESTS:
+                asyncio.get_running_loop().call_soon(self._go_on)
             if first.stream is not None:
                 self._allow_body(first)
             first.is_dispatched = True
