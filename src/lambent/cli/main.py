@@ -74,6 +74,7 @@ def main() -> None:
     "--driver", type=click.Choice(["bubblewrap", "process"]), help="How sandboxes are made; `process` isolates nothing."
 )
 @click.option("--signatures", type=click.Choice(["off", "verify"]), help="Whether request signatures are verified.")
+@click.option("--egress", type=click.Choice(["auto", "internet", "none"]), help="What functions reach (auto).")
 @click.option("--foreground", is_flag=True, help="Stay in the foreground, as a service manager wants it.")
 @state_options
 def start(foreground: bool, config: str | None, **flags: Any) -> None:

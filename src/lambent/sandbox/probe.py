@@ -58,6 +58,7 @@ def probe_host(disk_dir: Path) -> list[Probe]:
         lambda: _probe_disk(disk_dir),
         _probe_calls,
         _probe_network,
+        _probe_egress,
     ]
     return [probe() for probe in probes]
 
@@ -181,6 +182,16 @@ def _probe_network() -> Probe:
         return Probe(name, ok=True, detail="allowed")
     remedy = "run as root, or allow user namespaces" if os.geteuid() else "give this container CAP_SYS_ADMIN"
     return Probe(name, ok=False, detail=words.strip(), remedy=remedy)
+
+
+def _probe_egress() -> Probe:
+    """A router, a sandbox's network and a far end for a moment, all of it on this host."""
+    name = "functions reach the internet"
+    code, words = _run([sys.executable, "-I", str(Path(__file__).parent / "launcher" / "trial.py")])
+    if code == 0:
+        return Probe(name, ok=True, detail="through a router with a packet filter")
+    reason, remedy, *_ = [*words.strip().splitlines(), "", ""]
+    return Probe(name, ok=False, detail=reason, remedy=remedy or "see the words of this probe")
 
 
 def _run(command: list[str], *, user: int | None = None) -> tuple[int, str]:

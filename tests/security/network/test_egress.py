@@ -1,14 +1,19 @@
 """What sandboxes of the class `internet` reach, and how it is set up and taken down again."""
 
+import asyncio
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lambent.model.errors import HostError
 from lambent.sandbox.bubblewrap import BubblewrapDriver
+from lambent.sandbox.launcher_client import launcher_path
+from lambent.testing.sandboxes import find_or_make_test_user
 
 from .inside import open_client, open_driver, open_inside, until
 from .world import HOST_WAN, NAMED, PRIVATE, PUBLIC
@@ -86,6 +91,68 @@ async def test_a_resolver_that_is_killed_is_started_again(world):
         (relay,) = relays()
         os.kill(relay, signal.SIGKILL)
         assert await inside.do("result = socket.gethostbyname('after.example')") == NAMED
+
+
+async def test_an_address_that_the_host_gets_later_is_refused_like_the_others(world, kind):
+    async with open_driver(world, kind) as driver, open_inside(driver) as inside:
+        address = "203.0.113.201" if kind == "root" else "203.0.113.202"
+        world.host.do(f"links.do([netlink.add_address(1, {address!r}, 32)])")
+        visit = f"result = attempt(lambda: visit({address!r}))"
+        async with asyncio.timeout(20):
+            while await inside.do(visit) == "host":
+                pass
+        assert await inside.do(visit) in ("EHOSTUNREACH", "ECONNREFUSED")
+
+
+async def test_a_firewall_that_drops_what_the_host_forwards_is_named_and_one_that_knows_us_is_not(world):
+    table = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; %s }; }"
+    world.on_host_say("/usr/sbin/nft", table % "")
+    try:
+        async with open_client(world) as client:
+            (refusal,) = [each for each in client.missing if each.setting == "egress"]
+            assert "chain FORWARD of table ip filter" in refusal.reason
+            assert "lambent" in refusal.remedy
+        known = 'iifname "lambent*" accept; oifname "lambent*" ct state established,related accept;'
+        world.on_host_say("/usr/sbin/nft", f"flush table ip filter; {table % known}")
+        async with open_driver(world) as driver, open_inside(driver) as inside:
+            assert await inside.do(f"result = visit({PUBLIC!r})") == "internet"
+    finally:
+        world.on_host_say("/usr/sbin/nft", "delete table ip filter")
+
+
+async def test_a_host_that_forwards_anyway_is_left_as_it_is(world):
+    world.host.do("open('/proc/sys/net/ipv4/ip_forward', 'w').write('1')")
+    try:
+        async with open_driver(world) as driver, open_inside(driver) as inside:
+            assert await inside.do(f"result = visit({PUBLIC!r})") == "internet"
+            assert (
+                world.host.do(f"with socket.socket(2, 2) as s:\n    s.sendto(b'x', ({PUBLIC!r}, 7777)); s.recv(9)")
+                is None
+            )
+            world.lan.do(f"socket.socket(2, 2).sendto(b'routed as before', ({PUBLIC!r}, 7777))")
+            await until(lambda: any(each.startswith("routed") for each in world.internet.do("result = heard")))
+        assert world.forwarding() == {"wan": "1", "dmz": "1"}
+    finally:
+        world.host.do("open('/proc/sys/net/ipv4/ip_forward', 'w').write('0')")
+
+
+async def test_the_doctors_trial_passes_and_leaves_nothing(world, kind):
+    user = find_or_make_test_user() if kind == "user" else None
+    trial = str(launcher_path().parent / "trial.py")
+    assert world.on_host_say(sys.executable, "-I", trial, user=user) == ""
+    assert (world.tables(), world.cables(), world.forwarding()) == ([], [], {"wan": "0", "dmz": "0"})
+
+
+async def test_the_doctors_trial_finds_a_firewall_that_it_cannot_read(world):
+    """Its rules reject, under a policy that accepts: only a packet finds out."""
+    table = "table ip other { chain FORWARD { type filter hook forward priority 1; policy accept; reject; }; }"
+    world.on_host_say("/usr/sbin/nft", table)
+    try:
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            world.on_host_say(sys.executable, "-I", str(launcher_path().parent / "trial.py"))
+        assert "a firewall of this host drops what it should forward" in failed.value.stdout
+    finally:
+        world.on_host_say("/usr/sbin/nft", "delete table ip other")
 
 
 def children(pid):

@@ -39,6 +39,9 @@ ATTACKS = [
     visit("visits the host at the address of no interface that leads here", HOST_OTHER, "host", "egress-host"),
     visit("visits the host at its private address", HOST_LAN, "host", "egress-host", "egress-ranges"),
     Attack(
+        "delivers mail by itself", f"result = attempt(lambda: visit({PUBLIC!r}, 25))", ("egress-protocols",), "internet"
+    ),
+    Attack(
         "sends a datagram to a private network",
         f"result = attempt(lambda: echo({PRIVATE!r}, 'private'))",
         ("egress-ranges",),

@@ -42,8 +42,8 @@ def serve(connection, peer):
         while wanted:
             wanted = connection.recv(65536)
 
-def streams():
-    listener = socket.create_server(("0.0.0.0", 80))
+def streams(port):
+    listener = socket.create_server(("0.0.0.0", port))
     while True:
         connection, peer = listener.accept()
         threading.Thread(target=serve, args=(connection, peer[0]), daemon=True).start()
@@ -139,8 +139,8 @@ class World:
         command = ["/usr/bin/nsenter", f"--net=/proc/{self.host.pid}/ns/net", f"--mount=/proc/{self.host.pid}/ns/mnt"]
         return command + ([] if user is None else [f"--setuid={user[0]}", f"--setgid={user[1]}"])
 
-    def on_host_say(self, *command: str) -> str:
-        done = subprocess.run([*self.on_host(), *command], capture_output=True, text=True, check=True)
+    def on_host_say(self, *command: str, user: tuple[int, int] | None = None) -> str:
+        done = subprocess.run([*self.on_host(user), *command], capture_output=True, text=True, check=True)
         return done.stdout
 
     def tables(self) -> list[str]:
@@ -199,7 +199,8 @@ def open_world(folder: Path) -> Iterator[World]:
 
 
 _SERVE = """
-start(streams)
+start(streams, 25)
+start(streams, 80)
 for address in links.addresses():
     for protocol in (socket.IPPROTO_UDP, 136):  # and UDP-Lite
         start(datagrams, protocol, address)

@@ -6,11 +6,10 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from lambent.sandbox.launcher import kernel
 
-_PAUSE_S: Final = 0.5
+_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +52,14 @@ def end(pid: int) -> None:
 def _keep(companions: Sequence[Companion]) -> None:
     parent = os.getpid()
     living = {_start(each, parent): each for each in companions}
+    pause_s, last_mono_s = _PAUSE_S, 0.0
     while True:
         pid, _ = os.waitpid(-1, 0)
         if ended := living.pop(pid, None):
+            steady = time.monotonic() - last_mono_s > _LONGEST_PAUSE_S
+            pause_s, last_mono_s = (_PAUSE_S if steady else min(2 * pause_s, _LONGEST_PAUSE_S)), time.monotonic()
             os.write(2, f"lambent launcher: {ended.name} ended and is started again\n".encode())
-            time.sleep(_PAUSE_S)
+            time.sleep(pause_s)
             living[_start(ended, parent)] = ended
 
 

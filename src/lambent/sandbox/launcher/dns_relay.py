@@ -177,6 +177,10 @@ class Relay:
             for descriptor, events in self._epoll.poll(0.25 if self._questions or self._connections else -1):
                 self._handle(descriptor, events, time.monotonic())
             self._look_after(time.monotonic())
+        for descriptor in list(self._questions):
+            self._drop_question(descriptor)
+        for stream in list(self._connections.values()):
+            self._drop_stream(stream)
 
     def _handle(self, descriptor: int, events: int, now_s: float) -> None:
         if descriptor == self._datagrams.fileno():

@@ -1,14 +1,16 @@
 """Whether the host forwards packets: opened as little as egress needs, remembered in our table, closed again."""
 
 import contextlib
+import json
 import os
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from lambent.sandbox.launcher import kernel, nft
 
 TABLES: Final = "lambent_"
 _OPENED: Final = "opened"
+_NAMED: Final = '"lambent'
 _EVERYWHERE: Final = "/proc/sys/net/ipv4/ip_forward"
 
 
@@ -22,6 +24,24 @@ def find_closed(cable: str, host: int) -> list[str]:
     others = opened_by(nft.list_tables(host, TABLES), host)
     routed = {line.split()[0] for line in kernel.read_file("/proc/net/route").splitlines()[1:]}
     return sorted(name for name in routed - {cable, "lo"} if name in others or not _is_open(name))
+
+
+def find_obstacle(ruleset: Sequence[Mapping[str, Any]]) -> str:
+    """Return the chain of somebody else's that drops whatever is forwarded and not named there; "" if there is none.
+
+    One that names our interfaces is taken for the operator's permission. Old iptables' tables are not seen here.
+    """
+    named = {_table_of(rule) for entry in ruleset if (rule := entry.get("rule")) and _NAMED in json.dumps(rule)}
+    for entry in ruleset:
+        chain = entry.get("chain", {})
+        drops = chain.get("hook") == "forward" and chain.get("policy") == "drop"
+        if drops and not chain["table"].startswith(TABLES) and _table_of(chain) not in named:
+            return f"chain {chain['name']} of table {chain['family']} {chain['table']}"
+    return ""
+
+
+def _table_of(entry: Mapping[str, Any]) -> tuple[str, str]:
+    return entry["family"], entry["table"]
 
 
 def open_up(names: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """Links, addresses, routes and queues by rtnetlink: several orders in one packet, answered together."""
 
+import contextlib
 import os
 import socket
 import struct
@@ -21,16 +22,23 @@ _ETHERNET: Final = 1
 _TICKS_PER_S: Final = 15_625_000  # the kernel's unit of a queue's time is 64 ns (PSCHED_SHIFT)
 _BUFFER_BYTES: Final = 1 << 17
 
+ADDRESSES_CHANGE: Final = 0x10  # RTMGRP_IPV4_IFADDR
+
 Order = bytes
 
 
 class Rtnetlink:
     """A socket of the network namespace in which it was opened; it stays there wherever its owner goes."""
 
-    def __init__(self, descriptor: int | None = None) -> None:
+    def __init__(self, descriptor: int | None = None, *, groups: int = 0) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0, fileno=descriptor)
         if descriptor is None:
-            self._socket.bind((0, 0))
+            self._socket.bind((0, groups))
+
+    def wait(self) -> None:
+        """Return when something happened that the groups tell of, or may have been lost."""
+        with contextlib.suppress(OSError):
+            self._socket.recv(_BUFFER_BYTES)
 
     def fileno(self) -> int:
         """Its descriptor, good for another ``Rtnetlink`` elsewhere."""

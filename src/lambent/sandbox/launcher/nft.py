@@ -30,6 +30,11 @@ def apply(rules: str, namespace: int) -> None:
     _run(["-f", "-"], rules, namespace)
 
 
+def list_ruleset(namespace: int) -> list[dict[str, Any]]:
+    """Return every table, chain, set and rule, as nft describes them."""
+    return _query(["list", "ruleset"], namespace)
+
+
 def list_tables(namespace: int, prefix: str) -> list[str]:
     """Return the names of the inet tables that begin with ``prefix``."""
     tables = [entry["table"]["name"] for entry in _query(["list", "tables", "inet"], namespace) if "table" in entry]

@@ -45,6 +45,7 @@ def render_router(
     ``resolver``: its own address, where only questions to DNS are heard. ``host``: addresses that are the host's,
     where no rule of the host itself refuses them. ``allowed``: networks that the operator opened although refused.
     """
+    # AWS Lambda FAQs, "restrictions": no inbound connections, outbound TCP and UDP only, TCP port 25 is blocked.
     return f"""
 table inet lambent {{
   {_set("refused", [] if "egress-ranges" in weakened else REFUSED)}
@@ -70,9 +71,9 @@ table inet lambent {{
     {_unless("egress-neighbours", weakened, f'iifname "{SANDBOX_LINKS}" oifname != "{UPLINK}" goto refuse')}
     ip daddr @host goto refuse
     ip daddr @refused ip daddr != @allowed goto refuse
-    meta l4proto {{ tcp, udp }} accept
-    ip protocol icmp icmp type echo-request accept
-    {"meta nfproto ipv4 accept" if "egress-protocols" in weakened else "goto refuse"}
+    {_unless("egress-protocols", weakened, "tcp dport 25 goto refuse")}
+    {_unless("egress-protocols", weakened, "meta l4proto != { tcp, udp } goto refuse")}
+    meta nfproto ipv4 accept
   }}
   chain leaving {{
     type nat hook postrouting priority srcnat; policy accept;

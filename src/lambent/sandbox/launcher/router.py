@@ -105,6 +105,8 @@ class Router:
     def close(self) -> None:
         """Take everything down that does not end with this process."""
         companions.end(self._companions)
+        with contextlib.suppress(OSError):
+            self._links.do([netlink.delete_link(packet_filter.UPLINK)])  # else it fades away a moment later
         self._uplink.close()
         self._links.close()
         os.close(self.namespace)
@@ -125,7 +127,7 @@ def open_router(
     except nft.NoNft as error:
         raise NoEgress(str(error), nft.REMEDY) from error
     except OSError as error:
-        raise NoEgress(str(error), 'see docs/security.md, or turn it off by egress = "none"') from error
+        raise NoEgress(f"no router can be made: {error}", "lambent doctor says more") from error
 
 
 def _make_namespace() -> tuple[int, ...]:

@@ -20,6 +20,13 @@ _PASTA_HOST, _PASTA_ROUTER = "169.254.1.1", "169.254.1.2"
 _PASTA_LIMIT_S: Final = 5.0
 
 
+FIREWALL_REMEDY: Final = (
+    "let it forward what comes from interfaces named lambent*, and answers to them; beside Docker:"
+    " iptables -I DOCKER-USER -i lambent+ -j ACCEPT and"
+    " iptables -I DOCKER-USER -o lambent+ -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+)
+
+
 class NoEgress(OSError):
     """This host does not let sandboxes reach the internet; ``remedy`` says what would help."""
 
@@ -68,6 +75,8 @@ class HostNat:
 
     def connect(self, router: int, links: netlink.Rtnetlink) -> None:
         """Lay the cable, open the host's forwarding as little as needed, and apply the host's rules."""
+        if chain := forwarding.find_obstacle(nft.list_ruleset(self._host)):
+            raise NoEgress(f"a firewall of this host drops what it should forward: {chain}", FIREWALL_REMEDY)
         host = netlink.Rtnetlink()
         try:
             # A predecessor's may still be on its way out.
@@ -114,13 +123,26 @@ class Pasta:
         """All that the host has now: pasta's sockets are the host's own, for which every address of it is near."""
         host = netlink.Rtnetlink()
         try:
-            return [address for address in host.addresses() if not address.startswith("127.")]
+            return host.addresses()
         finally:
             host.close()
 
     def companions(self, router: int) -> Sequence[Companion]:
-        """Return pasta itself."""
-        return [Companion("pasta", lambda: self._become_pasta(router), None, (router,))]
+        """Return pasta itself, and who tells the router of the host's new addresses."""
+        return [
+            Companion("pasta", lambda: self._become_pasta(router), None, (router,)),
+            Companion("the watch of addresses", lambda: self._watch(router), None, (router,)),
+        ]
+
+    def _watch(self, router: int) -> None:
+        news = netlink.Rtnetlink(groups=netlink.ADDRESSES_CHANGE)
+        known: Sequence[str] = ()
+        while True:
+            current = self.host_addresses()
+            if current != known:
+                nft.apply(packet_filter.render_host_addresses(current), router)
+                known = current
+            news.wait()
 
     def connect(self, router: int, links: netlink.Rtnetlink) -> None:
         """Wait until pasta has made the router's interface, and lead everything there."""
