@@ -49,6 +49,8 @@ def servers():
         def start(kind, *weaken, **settings):
             key = (kind, weaken, *settings.items())
             if key not in started:
+                # As it is by default: functions reach the internet where the host can give it. None of these tries to.
+                settings = {"egress": "auto", **settings}
                 server = stack.enter_context(LambentProcess(user=user_id(kind), weaken=weaken, settings=settings))
                 started[key] = Live(server)
             return started[key]
