@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 
@@ -17,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from .likeness import ACCOUNT, Likeness, validation_errors
 
+UNTIL_LIMIT_S = 60.0
 REGION, OTHER_REGION, OWN_ACCOUNT = "us-east-1", "eu-central-1", "000000000000"
 
 
@@ -59,7 +61,7 @@ class Player:
     def _played(self, steps, values, likeness, made) -> Iterator[str]:
         for number, step in enumerate(steps, 1):
             where = f"step {number}, {step.get('call') or step.get('await') or step['again']}"
-            answer = self._answer(step, values)
+            answer = self._awaited(step, values)
             if step.get("call") == "CreateFunction" and "FunctionArn" in answer:
                 made.append(answer["FunctionArn"])
             if "keep" in step:
@@ -72,6 +74,16 @@ class Player:
             elif code != step.get("fails"):
                 yield f"{where}: {answer}, AWS {step.get('fails', 'succeeds')}"
                 return
+
+    def _awaited(self, step, values):
+        """Return the answer; with ``until``, once the member it names has the value, or after a minute."""
+        member, wanted = step.get("until", (None, None))
+        give_up_at = time.monotonic() + UNTIL_LIMIT_S
+        while True:
+            answer = self._answer(step, values)
+            if member is None or answer.get(member) == wanted or time.monotonic() > give_up_at:
+                return answer
+            time.sleep(0.1)
 
     def _answer(self, step, values):
         if "again" in step:
@@ -105,6 +117,8 @@ class Player:
                 return json.dumps(self._filled(value, values)).encode()
             case {"repeated": [text, count], **rest} if not rest:
                 return text * count
+            case {"sum": [number, more], **rest} if not rest:
+                return self._filled(number, values) + more
             case {"base64": text, **rest} if not rest:
                 return base64.b64decode(text)
         return {key: self._filled(each, values) for key, each in template.items()}

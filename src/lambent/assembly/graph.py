@@ -35,6 +35,7 @@ from lambent.environment.environment import EnvironmentTools
 from lambent.environment.environments import Environments
 from lambent.environment.freezing import Freezing
 from lambent.environment.placement import PoolLimits
+from lambent.environment.provisioned import ProvisionedKeeper
 from lambent.environment.stem_cells import CellTools
 from lambent.frontend.answers import Answers
 from lambent.frontend.calls import Calls
@@ -60,6 +61,7 @@ from lambent.observe.store_seam import StoredDocuments, StoreParts
 from lambent.observe.stream_log import StreamEnvironmentLog
 from lambent.reconcile.collection import PackageCollector
 from lambent.reconcile.functions import FunctionReconciler
+from lambent.reconcile.provisioned import ProvisionedReconciler
 from lambent.runtimes.catalogue import RuntimeCatalogue
 from lambent.sandbox.driver import ENDPOINT_ADDRESS, SandboxDriver
 from lambent.sandbox.host_memory import HostMemory, MemoryReading, default_budget_mib, default_reserve_mib
@@ -174,6 +176,9 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
         expect=lambda spec: cells.expect(function_version(spec, open_variables(spec), ground.egress)),
     )
     loops.start("function reconciler", reconciler.run())
+    keeper = ProvisionedKeeper(environments, clock, max_age_s=settings.max_age_s)
+    loops.start("provisioned environments", keeper.run())
+    loops.start("provisioned concurrency", ProvisionedReconciler(store.documents, view.resolve, keeper, clock).run())
     loops.start("package collection", PackageCollector(store.documents, ground.artifacts, clock).run())
     invoker = Invoker(OwnAccountOnly(), view, concurrency, environments, clock)
     return DataPlane(view, invoker, metrics, environments, cells)

@@ -87,7 +87,11 @@ class AliasCommands:
         target, name = parse_unqualified(ctx, members, "DeleteAlias"), members["Name"]
 
         async def decide(current: FunctionRecord) -> tuple[FamilyChange, None]:
-            return FamilyChange(current.spec, (Delete(alias_key(ctx.scope, target.name, name)),)), None
+            # Recorded from AWS (2025-11): what is provisioned for an alias goes with it.
+            plan = await self._records.plan_writes(
+                ctx.scope, lambda plan: plan.with_provisioned(target.name, name, None)
+            )
+            return FamilyChange(current.spec, (Delete(alias_key(ctx.scope, target.name, name)), *plan)), None
 
         await self._records.change_family(ctx.scope, target.name, function_not_found(target), decide)
         return {}

@@ -189,6 +189,12 @@ _COVERAGE: Final[Mapping[str, Coverage]] = MappingProxyType(
         "PutFunctionConcurrency": Coverage(built=("FunctionName", "ReservedConcurrentExecutions")),
         "GetFunctionConcurrency": Coverage(built=("FunctionName",)),
         "DeleteFunctionConcurrency": Coverage(built=("FunctionName",)),
+        "PutProvisionedConcurrencyConfig": Coverage(
+            built=("FunctionName", "Qualifier", "ProvisionedConcurrentExecutions")
+        ),
+        "GetProvisionedConcurrencyConfig": _READ,
+        "DeleteProvisionedConcurrencyConfig": _READ,
+        "ListProvisionedConcurrencyConfigs": Coverage(built=("FunctionName", "Marker", "MaxItems")),
         "GetAccountSettings": Coverage(),
         "PutFunctionEventInvokeConfig": _EVENT_CONFIG,
         "UpdateFunctionEventInvokeConfig": _EVENT_CONFIG,

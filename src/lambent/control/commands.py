@@ -10,6 +10,7 @@ from lambent.control.destinations import Reachable
 from lambent.control.event_configs import EventConfigCommands
 from lambent.control.functions import FunctionCommands
 from lambent.control.lists import FunctionLists
+from lambent.control.provisioned import ProvisionedCommands
 from lambent.control.quotas import AccountQuotas
 from lambent.control.records import FunctionRecords
 from lambent.control.seams import Applied, LocationSigner, ObjectSource, PackageStore, RuntimeRules, Sealer
@@ -55,6 +56,7 @@ class LambdaCommands:
         self._aliases = AliasCommands(records)
         self._concurrency = ConcurrencyCommands(records, quotas)
         self._event_configs = EventConfigCommands(documents, records, reachable, clock)
+        self._provisioned = ProvisionedCommands(records, quotas, clock)
         self._lists = FunctionLists(records, answers)
         self._tags = TagCommands(records)
         self._account = AccountCommands(records, quotas)
@@ -79,6 +81,10 @@ class LambdaCommands:
             "PutFunctionConcurrency": self._concurrency.put,
             "GetFunctionConcurrency": self._concurrency.get,
             "DeleteFunctionConcurrency": self._concurrency.delete,
+            "PutProvisionedConcurrencyConfig": self._provisioned.put,
+            "GetProvisionedConcurrencyConfig": self._provisioned.get,
+            "DeleteProvisionedConcurrencyConfig": self._provisioned.delete,
+            "ListProvisionedConcurrencyConfigs": self._provisioned.list_configs,
             "GetAccountSettings": self._account.get_settings,
             "TagResource": self._tags.tag,
             "UntagResource": self._tags.untag,

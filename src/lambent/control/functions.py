@@ -159,7 +159,10 @@ class FunctionCommands:
                 raise ResourceConflict(
                     f"Unable to delete version because the following aliases reference it: [{', '.join(used_by)}]"
                 )
-            return FamilyChange(current.spec, (Delete(version.spec.key),)), None
+            plan = await self._records.plan_writes(
+                target.scope, lambda plan: plan.with_provisioned(target.name, number, None)
+            )
+            return FamilyChange(current.spec, (Delete(version.spec.key), *plan)), None
 
         missing = function_not_found(replace(target, qualifier=None))
         await self._records.change_family(target.scope, target.name, missing, decide)

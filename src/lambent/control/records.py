@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from lambent.control.seams import Applied
-from lambent.model.concurrency import ConcurrencyPlan, concurrency_key, parse_plan, render_plan
+from lambent.model.concurrency import (
+    ConcurrencyPlan,
+    ProvisionedSpec,
+    ProvisionedStatus,
+    concurrency_key,
+    joined_provisioned_status,
+    parse_plan,
+    parse_provisioned_status,
+    provisioned_status_key,
+    render_plan,
+)
 from lambent.model.documents import (
     VERSION_SPECS,
     AliasSpec,
@@ -140,6 +150,11 @@ class FunctionRecords:
         """Return who may claim how much of the account's concurrency, and what a write of it has to expect."""
         doc = await self._documents.find(concurrency_key(scope))
         return (ConcurrencyPlan(scope=scope), ABSENT) if doc is None else (parse_plan(doc.value), doc.rev)
+
+    async def find_provisioned(self, target: Target, spec: ProvisionedSpec) -> ProvisionedStatus:
+        """Return what came of what is provisioned for a version or alias."""
+        doc = await self._documents.find(provisioned_status_key(target.scope, target.name, str(target.qualifier)))
+        return joined_provisioned_status(spec, None if doc is None else parse_provisioned_status(doc.value))
 
     async def plan_writes(
         self, scope: Scope, decide: Callable[[ConcurrencyPlan], ConcurrencyPlan]

@@ -137,6 +137,7 @@ class Assignment:
             credentials=Credentials(*self.session.issue()),
             runtime_environ=dict(self.runtime.environ),
             has_bytecode=self.trees.bytecode is not None,
+            initialization_type=self.version.initialization_type,
         )
         return Program(
             argv=[relocated_path(part, sandbox.path) for part in self.argv],

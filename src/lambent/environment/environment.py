@@ -28,7 +28,7 @@ from lambent.environment.stem_cells import CellLost, CellSource, NoCells, StemCe
 from lambent.http.application import Application
 from lambent.model.clock import Clock
 from lambent.model.errors import HostError, TransitionError
-from lambent.model.functions import FunctionVersion
+from lambent.model.functions import PROVISIONED, FunctionVersion
 from lambent.model.ids import EnvironmentId, SandboxId
 from lambent.model.invocations import InitRecord, InvocationRecord, InvocationResult, InvokeCall, Status
 from lambent.model.phases import Event, Phase, next_phase
@@ -36,6 +36,8 @@ from lambent.sandbox.driver import Sandbox, SandboxDriver, SandboxSpec
 
 # Developer guide, "Lambda execution environment lifecycle": INIT may take 10 s on demand.
 INIT_LIMIT_S: Final = 10.0
+# Developer guide, the same: with provisioned concurrency up to 130 s, or the function's timeout if that is longer.
+PROVISIONED_INIT_LIMIT_S: Final = 130.0
 # A runtime that posted an init error logs and exits by itself; one that does not is helped after this time.
 FAULT_GRACE_S: Final = 1.0
 # Asking a sandbox what it used costs a trip to the launcher, and the launcher more than most invocations do. One that
@@ -120,6 +122,15 @@ class ExecutionEnvironment:
         """What memory it is known to hold: as it was frozen last, or else the most that was seen."""
         held = self._repose.held_memory_bytes
         return self.peak_mib if held is None else held >> 20
+
+    @property
+    def is_provisioned(self) -> bool:
+        """Whether it was made ahead, for calls to come."""
+        return self.version.initialization_type == PROVISIONED
+
+    @property
+    def _init_limit_s(self) -> float:
+        return max(PROVISIONED_INIT_LIMIT_S, self.version.timeout_s) if self.is_provisioned else INIT_LIMIT_S
 
     def when_settled(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once the invocation in it is over, in its log too. There must be one in it."""
@@ -343,6 +354,7 @@ class ExecutionEnvironment:
             started_at=self._clock.now(),
             duration_ms=0.0,
             phase=init_phase,
+            initialization_type=self.version.initialization_type,
             runtime_version=assignment.runtime.version,
             runtime_version_arn=assignment.runtime.version_arn(self.version.scope.region),
         )
@@ -351,7 +363,7 @@ class ExecutionEnvironment:
         self._is_runtime_ready, self._init_answer = False, None
         if init_phase == "init":
             self._is_late = False
-            self._timer.set(start_mono_s + INIT_LIMIT_S)
+            self._timer.set(start_mono_s + self._init_limit_s)
         self._entry_fault = assignment.entry_fault
         if self._entry_fault is None:
             self._program = await self._start_program(assignment, sandbox)
@@ -363,7 +375,8 @@ class ExecutionEnvironment:
         if init_phase == "init":
             self._timer.clear()
             self._is_late = False
-            self._init_duration_ms = duration_ms if is_well else None
+            # What was initialised ahead is in nobody's invocation.
+            self._init_duration_ms = duration_ms if is_well and not self.is_provisioned else None
         self._move(Event.NEXT if is_well else Event.FAULT)
         return is_well
 

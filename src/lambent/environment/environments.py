@@ -6,6 +6,7 @@ The one door to capacity: ``take``. One timer serves all idle environments, whic
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Final, TypeVar
@@ -33,10 +34,14 @@ _T = TypeVar("_T")
 _PoolKey = tuple[FunctionArn, int, str | None]  # version ARN, generation, tenant
 
 
-class _Pool:
-    """The environments of one snapshot of one version (and of one tenant)."""
+class InitFailed(HostError):
+    """An environment that was made ahead of calls could not be initialised: the function's own doing."""
 
-    __slots__ = ("idle", "is_outdated", "key", "seen_mib", "settling", "size", "waiters", "watchers")
+
+class Pool:
+    """The environments of one snapshot of one version (and of one tenant); or those made ahead for it."""
+
+    __slots__ = ("idle", "is_open", "is_outdated", "key", "seen_mib", "settling", "size", "waiters", "watchers")
 
     def __init__(self, key: _PoolKey) -> None:
         self.key = key
@@ -47,6 +52,7 @@ class _Pool:
         self.waiters: deque[asyncio.Future[ExecutionEnvironment | None]] = deque()
         self.watchers: list[asyncio.Future[bool]] = []
         self.is_outdated = False
+        self.is_open = False  # of those made ahead: all were there once, and calls go to them
 
 
 class Environments:
@@ -62,8 +68,10 @@ class Environments:
         self._tools = tools
         self._limits = limits
         self._new_id = new_id
-        self._pools: dict[_PoolKey, _Pool] = {}
-        self._idle: dict[ExecutionEnvironment, tuple[_Pool, float]] = {}  # oldest first; since when
+        self._pools: dict[_PoolKey, Pool] = {}
+        self._ahead: dict[_PoolKey, Pool] = {}  # what is provisioned: neither reaped nor evicted
+        self.on_provisioned_ended: Callable[[], None] = lambda: None
+        self._idle: dict[ExecutionEnvironment, tuple[Pool, float]] = {}  # oldest first; since when
         self._tasks: dict[ExecutionEnvironment, asyncio.Task[None]] = {}
         bounds = RoomLimits(
             max_environments=limits.max_environments,
@@ -145,16 +153,85 @@ class Environments:
             pool.is_outdated = True
             for environment in tuple(pool.idle):
                 self._retire_idle(environment)
+        for key in [key for key in self._ahead if key[0] == arn and key[1] != generation]:
+            self._close_ahead(self._ahead.pop(key))
         self._room.forget(arn, generation)
+
+    # --- made ahead
+
+    def is_provisioned(self, version: FunctionVersion) -> bool:
+        """Whether calls of ``version`` go to environments that were made ahead."""
+        pool = self._ahead.get((version.arn, version.generation, None))
+        return pool is not None and pool.is_open
+
+    def take_provisioned_now(self, version: FunctionVersion) -> tuple[ExecutionEnvironment, Pool] | None:
+        """Return one that was made ahead and waits for a call, and the pool to give it back to."""
+        pool = self._ahead.get((version.arn, version.generation, None))
+        while pool is not None and pool.is_open and pool.idle:
+            if (environment := pool.idle.pop()).phase is Phase.IDLE:
+                return environment, pool
+            environment.retire()  # its program ended between two calls
+        return None
+
+    async def take_provisioned(self, version: FunctionVersion) -> tuple[ExecutionEnvironment, Pool] | None:
+        """Likewise, waiting for one that has answered and is about to be free; None: this call spills over."""
+        if (taken := self.take_provisioned_now(version)) is not None:
+            return taken
+        pool = self._ahead.get((version.arn, version.generation, None))
+        if pool is None or not pool.is_open or pool.settling <= len(pool.waiters):
+            return None
+        waited = await self._wait(pool)
+        return None if waited is None else (waited, pool)
+
+    async def add_provisioned(self, version: FunctionVersion) -> ExecutionEnvironment:
+        """Make one ahead of calls; it is in its pool on return. HostError if it cannot be made; Throttled without room.
+
+        InitFailed where its INIT went wrong: it is ended then.
+        """
+        key = (version.arn, version.generation, None)
+        pool = self._ahead.get(key) or self._ahead.setdefault(key, Pool(key))
+        while shortage := self._room.shortage(version):
+            if not (victims := self._find_victims(shortage)):
+                raise Throttled(ThrottleReason.CONCURRENT)
+            await self._evict(victims)
+        environment = await self._start(version, pool)
+        if environment.phase is not Phase.IDLE:
+            environment.retire()
+            raise InitFailed(f"INIT of {version.arn} failed")
+        self._free(environment, pool)
+        return environment
+
+    def open_provisioned(self, version: FunctionVersion) -> None:
+        """Have calls go to those that were made ahead: all of them are there."""
+        if (pool := self._ahead.get((version.arn, version.generation, None))) is not None:
+            pool.is_open = True
+
+    def retire_provisioned(self, environment: ExecutionEnvironment) -> None:
+        """End one that was made ahead, once no invocation is in it."""
+        version = environment.version
+        if (pool := self._ahead.get((version.arn, version.generation, None))) is not None:
+            _forget_ahead(environment, pool)
+        environment.retire()
+
+    def close_provisioned(self, version: FunctionVersion) -> None:
+        """Send no more calls to those that were made ahead, and end them as they become free."""
+        if (pool := self._ahead.pop((version.arn, version.generation, None), None)) is not None:
+            self._close_ahead(pool)
+
+    def _close_ahead(self, pool: Pool) -> None:
+        pool.is_outdated = True
+        for environment in tuple(pool.idle):
+            _forget_ahead(environment, pool)
+            environment.retire()
 
     # --- for Taking, and for who needs not wait
 
-    async def place(self, version: FunctionVersion, tenant_id: str | None) -> tuple[ExecutionEnvironment, "_Pool"]:
+    async def place(self, version: FunctionVersion, tenant_id: str | None) -> tuple[ExecutionEnvironment, Pool]:
         """Return an environment for one call, and the pool to give it back to."""
         key = (version.arn, version.generation, tenant_id)
         may_wait = True
         while True:
-            pool = self._pools.get(key) or self._pools.setdefault(key, _Pool(key))
+            pool = self._pools.get(key) or self._pools.setdefault(key, Pool(key))
             shortage = Shortage() if pool.idle else self._room.shortage(version)
             victims = self._find_victims(shortage) if shortage else ()
             placement = decide_placement(
@@ -185,7 +262,7 @@ class Environments:
                 )
                 raise Throttled(ThrottleReason.CONCURRENT)
 
-    def take_idle(self, version: FunctionVersion, call: InvokeCall) -> "tuple[ExecutionEnvironment, _Pool] | None":
+    def take_idle(self, version: FunctionVersion, call: InvokeCall) -> tuple[ExecutionEnvironment, Pool] | None:
         """Return an environment that waits for a call, and the pool to give it back to; None where there is none."""
         pool = self._pools.get((version.arn, version.generation, call.tenant_id if version.tenant_isolation else None))
         if pool is None or not pool.idle:
@@ -194,7 +271,7 @@ class Environments:
         del self._idle[environment]
         return environment, pool
 
-    def give_back(self, environment: ExecutionEnvironment, pool: "_Pool") -> None:
+    def give_back(self, environment: ExecutionEnvironment, pool: Pool) -> None:
         """Have ``environment`` used again, if it may be; now, or once what runs in it is over."""
         if environment.is_settled:
             self._free(environment, pool)
@@ -204,7 +281,7 @@ class Environments:
 
     # --- inside
 
-    def _settled(self, environment: ExecutionEnvironment, pool: _Pool) -> None:
+    def _settled(self, environment: ExecutionEnvironment, pool: Pool) -> None:
         pool.settling -= 1
         watchers, pool.watchers = pool.watchers, []
         for watcher in watchers:
@@ -212,15 +289,19 @@ class Environments:
                 watcher.set_result(True)
         self._free(environment, pool)
 
-    def _free(self, environment: ExecutionEnvironment, pool: _Pool) -> None:
+    def _free(self, environment: ExecutionEnvironment, pool: Pool) -> None:
         if environment.phase is Phase.GONE:
             return
         if environment.peak_mib > pool.seen_mib:
             pool.seen_mib = environment.peak_mib
             self._room.learn(environment.version, pool.seen_mib)
         now_mono_s = self._tools.clock.mono_s()
-        is_too_old = now_mono_s - environment.created_mono_s > self._limits.max_age_s
-        if is_too_old or pool.is_outdated or self._is_closing or not environment.is_usable:
+        if environment.is_provisioned:
+            # Its keeper replaces it: when it is old, before it ends; after a fault, ahead of the next call.
+            must_end = environment.phase is not Phase.IDLE
+        else:
+            must_end = now_mono_s - environment.created_mono_s > self._limits.max_age_s
+        if must_end or pool.is_outdated or self._is_closing or not environment.is_usable:
             environment.retire()
             return
         while pool.waiters:
@@ -229,11 +310,13 @@ class Environments:
                 waiter.set_result(environment)
                 return
         pool.idle.append(environment)
+        if environment.is_provisioned:
+            return
         self._idle[environment] = (pool, now_mono_s)
         if self._reaper.due_mono_s is None:
             self._reaper.set(now_mono_s + self._limits.idle_s)
 
-    async def _wait(self, pool: _Pool) -> ExecutionEnvironment | None:
+    async def _wait(self, pool: Pool) -> ExecutionEnvironment | None:
         waiter: asyncio.Future[ExecutionEnvironment | None] = asyncio.get_running_loop().create_future()
         pool.waiters.append(waiter)
         try:
@@ -266,7 +349,7 @@ class Environments:
         if self._graces:
             self._grace_timer.set(self._graces[0][0])
 
-    async def _start(self, version: FunctionVersion, pool: _Pool) -> ExecutionEnvironment:
+    async def _start(self, version: FunctionVersion, pool: Pool) -> ExecutionEnvironment:
         if self._is_closing:
             raise HostError("the server is stopping")
         environment = ExecutionEnvironment(version, self._new_id(), self._tools)
@@ -289,11 +372,14 @@ class Environments:
             self._starting -= 1
         return environment
 
-    def _ended(self, environment: ExecutionEnvironment, pool: _Pool, task: asyncio.Task[None]) -> None:
+    def _ended(self, environment: ExecutionEnvironment, pool: Pool, task: asyncio.Task[None]) -> None:
         del self._tasks[environment]
         self._room.remove(environment.version)
         pool.size -= 1
         self._forget_idle(environment)
+        if environment.is_provisioned:
+            _forget_ahead(environment, pool)
+            self.on_provisioned_ended()
         if not pool.size and not pool.waiters and self._pools.get(pool.key) is pool:
             del self._pools[pool.key]
 
@@ -349,6 +435,11 @@ class Environments:
             self._retire_idle(environment)
 
 
+def _forget_ahead(environment: ExecutionEnvironment, pool: Pool) -> None:
+    with suppress(ValueError):
+        pool.idle.remove(environment)
+
+
 class Taking:
     """``async with`` of one environment for one call."""
 
@@ -359,7 +450,7 @@ class Taking:
         self._version = version
         self._tenant_id = tenant_id
         self._environment: ExecutionEnvironment | None = None
-        self._pool: _Pool | None = None
+        self._pool: Pool | None = None
 
     async def __aenter__(self) -> ExecutionEnvironment:
         self._environment, self._pool = await self._environments.place(self._version, self._tenant_id)

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from lambent.environment.environments import Environments
+from lambent.environment.environment import ExecutionEnvironment
+from lambent.environment.environments import Environments, Pool
 from lambent.environment.invocation_run import Done
 from lambent.invoke.access import Authoriser
 from lambent.invoke.concurrency import Concurrency, Lease
@@ -42,6 +43,8 @@ class Invoker:
         require_tenant(version, call)
         if call.is_dry_run or call.trace_header is None:
             return False
+        if self._environments.is_provisioned(version):
+            return self._start_provisioned(version, call, done)
         try:
             lease = self._concurrency.lease(version, call)
         except Throttled:
@@ -59,6 +62,18 @@ class Invoker:
         environment.begin(call, ended)
         return True
 
+    def _start_provisioned(self, version: FunctionVersion, call: InvokeCall, done: Done) -> bool:
+        if (taken := self._environments.take_provisioned_now(version)) is None:
+            return False
+        environment, pool = taken
+
+        def ended(outcome: InvocationResult | HostError) -> None:
+            done(outcome)
+            self._environments.give_back(environment, pool)
+
+        environment.begin(call, ended)
+        return True
+
     async def invoke(self, call: InvokeCall) -> InvocationResult:
         """Return the outcome of ``call``: a function's failure is a value in it.
 
@@ -72,10 +87,22 @@ class Invoker:
             return InvocationResult(payload=b"", executed_version=version.version)
         if call.trace_header is None:
             call = replace(call, trace_header=new_trace_header(version, self._clock.now()))
+        # What is provisioned was claimed ahead and needs no lease; beyond it calls spill over.
+        taken = await self._environments.take_provisioned(version)
+        if taken is not None:
+            return await self._run_provisioned(call, *taken)
         with await self._lease(version, call) as lease:
             async with self._environments.take(version, call) as environment:
                 lease.follow(environment)
                 return await environment.run(call)
+
+    async def _run_provisioned(
+        self, call: InvokeCall, environment: ExecutionEnvironment, pool: Pool
+    ) -> InvocationResult:
+        try:
+            return await environment.run(call)
+        finally:
+            self._environments.give_back(environment, pool)
 
     async def _lease(self, version: FunctionVersion, call: InvokeCall) -> Lease:
         try:

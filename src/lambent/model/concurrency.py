@@ -1,14 +1,24 @@
-"""Who may use how much of an account's concurrency: the stored plan, and what it leaves to everybody else."""
+"""Who may use how much of an account's concurrency: the stored plan, what it leaves to others, what came of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
-from lambent.model.documents import Document, parse_document, render_document
+from lambent.model.documents import AliasSpec, Document, parse_document, render_document
 from lambent.model.ids import RevisionId, Scope
 
 CONCURRENCY_SPECS: Final = "spec/concurrency/"
+PROVISIONED_STATUSES: Final = "status/provisioned/"
+
+
+class Provisioning(StrEnum):
+    """``Status`` of provisioned concurrency (service model, ProvisionedConcurrencyStatusEnum)."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    READY = "READY"
+    FAILED = "FAILED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +78,47 @@ class ConcurrencyPlan:
         """Return the plan without anything of a function."""
         rest = {name: each for name, each in self.provisioned.items() if name != function}
         return replace(self.with_reserved(function, None), provisioned=rest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionedStatus:
+    """What came of one request for provisioned concurrency, the one that ``revision_id`` names."""
+
+    revision_id: RevisionId
+    allocated: int = 0  # environments that are initialised
+    available: int = 0  # of them, those that calls go to
+    state: Provisioning = Provisioning.IN_PROGRESS
+    reason: str | None = None
+    unknown: str = field(default="", repr=False)
+
+
+def decide_shares(requested: int, qualifier: str, alias: AliasSpec | None) -> dict[str, int]:
+    """Return how many environments of which version hold ``requested`` for a qualifier, which may be an alias.
+
+    Developer guide, "Configuring provisioned concurrency": with weights, the allocation is split as calls are.
+    """
+    if alias is None:
+        return {qualifier: requested}
+    shares = {version: min(requested, round(requested * weight)) for version, weight in alias.weights}
+    shares[alias.version] = requested - sum(shares.values())
+    return {version: share for version, share in shares.items() if share}
+
+
+def provisioned_status_key(scope: Scope, function: str, qualifier: str) -> str:
+    """Return the key of the status of what is provisioned for a version or alias."""
+    return f"{PROVISIONED_STATUSES}{scope.account_id}/{scope.region}/{function}/{qualifier}"
+
+
+def parse_provisioned_status(value: object) -> ProvisionedStatus:
+    """Return the status that a document holds. HostError if its schema is newer than ours or it is damaged."""
+    return parse_document(value, ProvisionedStatus)
+
+
+def joined_provisioned_status(spec: ProvisionedSpec, status: ProvisionedStatus | None) -> ProvisionedStatus:
+    """Return what answers say of a request, given the stored status, which may be absent or of an earlier one."""
+    if status is None or status.revision_id != spec.revision_id:
+        return ProvisionedStatus(revision_id=spec.revision_id)
+    return status
 
 
 def concurrency_key(scope: Scope) -> str:

@@ -53,6 +53,16 @@ class ResourceNotFound(CallerError):
     code, status = "ResourceNotFoundException", 404
 
 
+class ProvisionedConfigNotFound(CallerError):
+    """Nothing is provisioned for the version or alias."""
+
+    code, status = "ProvisionedConcurrencyConfigNotFoundException", 404
+
+    def __init__(self) -> None:
+        # Recorded from AWS (2025-11).
+        super().__init__("No Provisioned Concurrency Config found for this function")
+
+
 class ResourceConflict(CallerError):
     """The resource exists already, or another operation is in progress."""
 

@@ -7,6 +7,8 @@ from lambent.model.ids import Digest, FunctionArn, Scope
 
 LATEST: Final = "$LATEST"
 MIB: Final = 1024 * 1024
+ON_DEMAND: Final = "on-demand"  # values of AWS_LAMBDA_INITIALIZATION_TYPE
+PROVISIONED: Final = "provisioned-concurrency"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class FunctionVersion:
     egress: str = "none"  # which networks it reaches
     reserved_concurrency: int | None = None
     tenant_isolation: bool = False
+    initialization_type: str = ON_DEMAND
     arn: FunctionArn = field(init=False, repr=False, compare=False)
     """The ARN with version."""
 

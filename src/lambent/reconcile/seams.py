@@ -1,9 +1,10 @@
 """What reconciling needs of others, as Protocols of the consumer; ``assembly`` passes in the real things."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-from lambent.model.ids import Digest, TreeName
+from lambent.model.functions import FunctionVersion
+from lambent.model.ids import Digest, FunctionArn, TreeName
 from lambent.model.interpreters import PythonTarget
 
 
@@ -49,4 +50,37 @@ class Visible(Protocol):
 
     async def __call__(self, key: str, rev: int) -> None:
         """Return once every live view is at ``rev`` of ``key`` or beyond."""
+        ...
+
+
+class Kept(Protocol):
+    """What there is of the environments that are kept ahead of a version's calls."""
+
+    @property
+    def ready(self) -> int:
+        """How many are initialised."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls go to them: once all of them were there."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why there are no more."""
+        ...
+
+
+class Keeper(Protocol):
+    """Keeps environments ahead of calls (``environment``)."""
+
+    on_change: Callable[[], None]
+
+    def keep(self, wanted: Mapping[FunctionArn, tuple[FunctionVersion, int]]) -> None:
+        """Have so many of each version from now on, and none of any other."""
+        ...
+
+    def find(self, arn: FunctionArn) -> Kept:
+        """Return what there is for a version now."""
         ...

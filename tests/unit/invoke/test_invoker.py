@@ -47,6 +47,13 @@ class Environment:
 class Environments:
     def __init__(self):
         self.environment, self.taken, self.soon = Environment(), [], None
+        self.ahead, self.given_back = [], []
+
+    async def take_provisioned(self, version):
+        return (self.ahead.pop(), "pool") if self.ahead else None
+
+    def give_back(self, environment, pool):
+        self.given_back.append(environment)
 
     @asynccontextmanager
     async def take(self, version, call):
@@ -156,6 +163,17 @@ async def test_caller_who_leaves_gives_the_lease_back_when_the_function_is_done(
     assert concurrency.in_flight(kit.SCOPE) == 1
     environments.environment.settle()
     assert concurrency.in_flight(kit.SCOPE) == 0
+
+
+async def test_what_was_provisioned_runs_without_a_lease_and_beyond_it_calls_spill_over(kit, version):
+    invoker, environments, concurrency = make_invoker(version)
+    environments.ahead.append(ahead := Environment())
+    await invoker.invoke(kit.make_call(b"1"))
+    assert [call.payload for call in ahead.calls] == [b"1"]
+    assert (environments.given_back, environments.taken, concurrency.in_flight(kit.SCOPE)) == ([ahead], [], 0)
+    await invoker.invoke(kit.make_call(b"2"))
+    assert [call.payload for call in environments.environment.calls] == [b"2"]
+    assert concurrency.in_flight(kit.SCOPE) == 1
 
 
 async def test_failure_to_take_an_environment_gives_the_lease_back(kit, version):
