@@ -91,7 +91,8 @@ class ExecutionEnvironment:
         self._entry_fault: str | None = None
         self._is_runtime_ready = False  # asked for `next` since the last event
         self._ready_mono_s = 0.0
-        self.peak_mib = 0  # the most that was seen so far
+        self.peak_mib = 0  # the most of memory of its own that was seen so far
+        self._shown_mib = 0  # and with what it has mapped of files
         self._usage_mono_s = -USAGE_MAX_AGE_S
         self._is_late = False
         self._is_conducting = False  # the owner sees to the run
@@ -269,12 +270,15 @@ class ExecutionEnvironment:
         self._timer.clear()
         if self._is_usage_wanted(run):
             # Over the environment's life: what a dead program used is not counted by everybody.
-            self.peak_mib = max(self.peak_mib, (await sandbox.usage()).peak_memory_mib)
+            usage = await sandbox.usage()
+            self.peak_mib = max(self.peak_mib, usage.peak_memory_mib)
+            # AWS's figure is of a machine of its own, whose page cache nobody shares.
+            self._shown_mib = max(self._shown_mib, usage.peak_memory_mib + usage.resident_file_mib)
             self._usage_mono_s = self._clock.mono_s()
         if self.phase is Phase.BUSY and self._is_runtime_ready:
             self._conclude(run)
             return
-        max_memory_mib = self.peak_mib
+        max_memory_mib = self._shown_mib
         if self._program is not None and self._program.ended is not None and self._program.ended.out_of_memory:
             max_memory_mib = self.version.memory_mib
         status, crash_type = await self._crash(run)
@@ -285,7 +289,7 @@ class ExecutionEnvironment:
         self._timer.clear()
         if self._program is not None:
             self._program.output.drain()
-        self._settle_with(run, self._ready_mono_s, self.peak_mib)
+        self._settle_with(run, self._ready_mono_s, self._shown_mib)
 
     def _settle_with(
         self,

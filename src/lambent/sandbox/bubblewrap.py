@@ -169,7 +169,10 @@ class BubblewrapSandbox:
         """Return what it used."""
         self._require_alive()
         reply, _ = await self._client.call("usage", {"sandbox": self._sandbox_id})
-        return Usage(peak_memory_mib=-(-int(reply["peak_memory_bytes"]) // MIB))
+        return Usage(
+            peak_memory_mib=-(-int(reply["peak_memory_bytes"]) // MIB),
+            resident_file_mib=-(-int(reply["resident_file_bytes"]) // MIB),
+        )
 
     async def end(self) -> None:
         """Remove all of it. A launcher that died has removed it already, or its successor does."""

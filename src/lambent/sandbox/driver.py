@@ -72,9 +72,10 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a sandbox used so far."""
+    """What a sandbox used so far: memory that is its own at most, and what of files its processes have mapped now."""
 
     peak_memory_mib: int
+    resident_file_mib: int = 0  # of programs and libraries mostly; other sandboxes may have the same pages
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,10 @@ _BOOT_MODULES: Final = (
 )
 _UNUSED_PACKAGES: Final = (
     *("awscli*", "mypy*", "*mypyc*", "pip*", "docutils*", "setuptools*", "grimp*", "importlinter*", "import_linter*"),
-    *("botocore*", "boto3*", "s3transfer*", "ruff*"),
+    *("boto3*", "s3transfer*", "ruff*"),
 )
+# Of botocore's models, which are most of it, those that the server reads.
+_SERVICES: Final = ("lambda", "logs", "sts")
 _FIRST_INIT: Final = """#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
 for module in {modules}; do /bin/busybox insmod /$module.ko; done
@@ -207,6 +209,7 @@ class VirtualMachine:
         packages = sorted(entry.name for entry in _site_packages().iterdir())
         programs = [(str(path), path.stat().st_mtime) for path in _programs()]
         state = repr((found[1], packages, programs, _FIRST_INIT, _INIT, sys.version, self._checkout, _LIBRARIES))
+        state += repr((_UNUSED_PACKAGES, _SERVICES))
         home = self._cache / hashlib.sha256(state.encode()).hexdigest()[:16]
         if not home.exists():
             building = self._work / "building"
@@ -294,7 +297,7 @@ def _copy_python(tree: Path) -> None:
             link.symlink_to(binary)
     shutil.copy2(Path(sys.prefix) / "pyvenv.cfg", environment)
     packages = environment / _site_packages().relative_to(sys.prefix)
-    shutil.copytree(_site_packages(), packages, symlinks=True, ignore=shutil.ignore_patterns(*_UNUSED_PACKAGES))
+    shutil.copytree(_site_packages(), packages, symlinks=True, ignore=_find_unused)
     for folder in (tree / str(library).lstrip("/"), packages):
         for shared in folder.rglob("*.so*"):
             _copy_libraries(tree, shared)
@@ -302,6 +305,13 @@ def _copy_python(tree: Path) -> None:
     for name in _LIBRARIES:
         if (system / name).exists():
             _copy_binary(tree, system / name)
+
+
+def _find_unused(folder: str, names: list[str]) -> set[str]:
+    unused = shutil.ignore_patterns(*_UNUSED_PACKAGES)(folder, names)
+    if folder.endswith("botocore/data"):
+        unused |= {name for name in names if name not in _SERVICES and not name.endswith(".json")}
+    return unused
 
 
 def _site_packages() -> Path:

@@ -14,6 +14,9 @@ from botocore.config import Config
 
 PYTHON = f"python3.{sys.version_info[1]}"  # whatever runs the tests runs the functions
 ROLE = "arn:aws:iam::000000000000:role/hostile"
+# One server has all of these off: no attack that one of them stops is stopped by another.
+UNLIMITED = ("cpu_share", "memory_mib", "open_files", "processes", "tmp_mib")
+UNFROZEN = {"freeze_grace_ms": 0}
 _numbers = itertools.count()
 
 # Runs the attack that its event brings, in the function's own process.

@@ -209,11 +209,17 @@ def held_bytes(memory_stat: str) -> int:
 
 def transient_peak_bytes(pid: int) -> int:
     """How much more a process once had resident than it has now."""
+    peak_bytes, resident_bytes = status_bytes(pid, "VmHWM", "VmRSS")
+    return max(0, peak_bytes - resident_bytes)
+
+
+def status_bytes(pid: int, *names: str) -> list[int]:
+    """Numbers of a process's status at one moment; 0 each where it is gone."""
     try:
-        status = dict(line.split(":", 1) for line in read_file(f"/proc/{pid}/status").splitlines())
-        return max(0, int(status["VmHWM"].split()[0]) - int(status["VmRSS"].split()[0])) << 10
-    except (OSError, KeyError, ValueError):
-        return 0
+        status = read_file(f"/proc/{pid}/status")
+        return [int(status.partition(f"{name}:")[2].split(None, 1)[0]) << 10 for name in names]
+    except (OSError, IndexError, ValueError):
+        return [0] * len(names)
 
 
 def find_cgroups(instance: str, *, rootless: bool, family: int) -> Cgroups:

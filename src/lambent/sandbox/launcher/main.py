@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # with -I not even the script's own folder is on it
 
 from lambent.sandbox.launcher import kernel
-from lambent.sandbox.launcher.host import DEFENCES, Host, Settings
+from lambent.sandbox.launcher.host import DEFENCES, LIFTED, Host, Settings
 from lambent.sandbox.launcher.packet_filter import parse_allowed
 from lambent.sandbox.launcher.router import EgressSettings
 from lambent.sandbox.launcher.service import Service
@@ -56,7 +56,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--egress", choices=("none", "internet"), default="none")
     parser.add_argument("--egress-allow", action="append", default=[], type=parse_allowed, metavar="CIDR")
     parser.add_argument("--egress-mbit-per-s", type=int, default=0)
-    parser.add_argument("--weaken", action="append", default=[], choices=sorted(DEFENCES), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--weaken", action="append", default=[], choices=sorted({*DEFENCES, *LIFTED}), help=argparse.SUPPRESS
+    )
     parser.add_argument("channel", type=int)
     arguments = parser.parse_args(argv)
     if arguments.weaken and os.environ.get("LAMBENT_TEST_WEAKEN") != "1":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 from lambent.sandbox.launcher import kernel
-from lambent.sandbox.launcher.cgroups import Cgroup, transient_peak_bytes
+from lambent.sandbox.launcher.cgroups import Cgroup, status_bytes, transient_peak_bytes
 from lambent.sandbox.launcher.host import Host
 from lambent.sandbox.launcher.identities import open_user_namespace
 from lambent.sandbox.launcher.programs import (
@@ -62,7 +62,7 @@ class Sandbox:
         self.is_ending = False
         self._loop = loop
         self._host = host
-        self._limits = limits
+        self._limits = limits = {**limits, **host.lifted}
         self._program: Program | None = None
         self._starter: Answer | None = None
         self._killers: list[Answer] = []
@@ -136,6 +136,7 @@ class Sandbox:
 
     def set_limits(self, limits: dict[str, Any]) -> None:
         """Change limits; the disk keeps its size."""
+        limits = {**limits, **self._host.lifted}
         if limits["tmp_mib"] != self._limits["tmp_mib"]:
             raise OSError("tmp_mib is fixed when a sandbox is made")
         if self.cgroup is not None:
@@ -156,9 +157,14 @@ class Sandbox:
         """The most memory used so far, as far as this host lets us know."""
         peak = self.cgroup.peak_memory_bytes() if self.cgroup is not None else None
         if peak is None:
-            peak = sum(_resident_bytes(pid) + transient_peak_bytes(pid) for pid in self._family())
+            peak = sum(status_bytes(pid, "RssAnon")[0] + transient_peak_bytes(pid) for pid in self._family())
         self._peak_bytes = max(self._peak_bytes, peak)
         return self._peak_bytes
+
+    def resident_file_bytes(self) -> int:
+        """The most of files that one of its processes has mapped and in memory: pages that others may share."""
+        pids = self.cgroup.pids() if self.cgroup is not None else self._family()
+        return max((status_bytes(pid, "RssFile")[0] for pid in pids), default=0)
 
     def end(self, answer: Answer | None) -> None:
         """Kill and remove all of it."""
@@ -346,14 +352,6 @@ class Sandbox:
                 for task in os.listdir(f"/proc/{pid}/task"):
                     unread += [int(child) for child in kernel.read_file(f"/proc/{pid}/task/{task}/children").split()]
         return found
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        status = dict(line.split(":", 1) for line in kernel.read_file(f"/proc/{pid}/status").splitlines())
-        return int(status["RssAnon"].split()[0]) << 10
-    except (OSError, KeyError, ValueError):
-        return 0
 
 
 __all__ = ["LOG_FD", "Answer", "Loop", "Sandbox"]

@@ -160,7 +160,8 @@ class Service:
 
     def op_usage(self, answer: Answer, descriptors: list[int], *, sandbox: str) -> None:
         """What it used so far."""
-        answer({"peak_memory_bytes": self._find(sandbox).peak_memory_bytes()}, [])
+        found = self._find(sandbox)
+        answer({"peak_memory_bytes": found.peak_memory_bytes(), "resident_file_bytes": found.resident_file_bytes()}, [])
 
     def op_end(self, answer: Answer, descriptors: list[int], *, sandbox: str) -> None:
         """Kill and remove everything of it; answered when nothing is left."""
