@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.bench import Row, host_facts, print_rows, write_rows
+from benchmarks.cold import measure_cold
 from benchmarks.freezing import measure_freezing
-from benchmarks.goals import Plan, measure_cold, measure_peers, measure_scale, measure_warm
+from benchmarks.goals import measure_peers, measure_scale, measure_warm
 from benchmarks.inside import measure_inside
 from benchmarks.peers import PeersMissing
+from benchmarks.plan import Plan
 
 PARTS = {
     "warm": measure_warm,
@@ -22,7 +24,7 @@ PARTS = {
     "scale": measure_scale,
     "peers": measure_peers,
 }
-SHORT = Plan(rounds=3, calls=1000, calls_each=500, spawns=2, functions=500, idle_s=5, peer_calls=5)
+SHORT = Plan(rounds=3, calls=1000, calls_each=500, spawns=2, cold=5, functions=500, idle_s=5, peer_calls=5)
 
 
 def main() -> int:

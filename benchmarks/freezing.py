@@ -4,7 +4,8 @@ import time
 from contextlib import ExitStack
 
 from benchmarks.bench import Row, Samples, at_least, at_most
-from benchmarks.goals import CLIENTS, Numbers, Plan
+from benchmarks.goals import CLIENTS, Numbers
+from benchmarks.plan import Plan
 from benchmarks.subjects import Lambent, open_lambent
 
 PAUSE_S = 0.05  # longer than two graces

@@ -5,28 +5,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import Row, Samples, at_least, at_most
 from benchmarks.floor import Floor, open_floor
 from benchmarks.peers import install_peers, open_ministack, open_moto
+from benchmarks.plan import Plan
 from benchmarks.subjects import BareServer, Endpoint, Lambent, open_bare_server, open_lambent
 
 CLIENTS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much to measure."""
-
-    rounds: int = 5
-    calls: int = 3000  # of one client, a round
-    calls_each: int = 1500  # of each of eight
-    spawns: int = 5  # a round
-    functions: int = 10_000
-    idle_s: float = 20.0
-    peer_calls: int = 20
 
 
 def measure_warm(plan: Plan) -> list[Row]:
@@ -64,22 +51,6 @@ def _warm(lambent: Lambent, floor: Floor, bare: BareServer) -> None:
         lambent.drive(clients=CLIENTS, count=100)
         floor.drive(environments=CLIENTS, count=100)
         bare.drive(clients=CLIENTS, count=100)
-
-
-def measure_cold(plan: Plan) -> list[Row]:
-    """Cold starts without a prepared cell, beside the same driver's: a row without a goal."""
-    samples = Samples()
-    with open_lambent() as lambent, open_floor() as floor:
-        lambent.register(["f", *_names("cold", plan.rounds * plan.spawns)])
-        lambent.wait_for("f")
-        lambent.settle()
-        floor.spawn(1)
-        for number in range(plan.rounds):
-            samples.add("L", floor.spawn(plan.spawns).latencies_s)
-            names = _names("cold", plan.rounds * plan.spawns)[number * plan.spawns : (number + 1) * plan.spawns]
-            samples.add("Lambent", lambent.invoke_each(names).latencies_s)
-    cold, spawn = samples.percentile("Lambent", 50), samples.percentile("L", 50)
-    return [at_most(0, "cold p50 (spawned) beside L's spawn", cold, spawn, None, "ms")]
 
 
 def measure_scale(plan: Plan) -> list[Row]:
@@ -147,7 +118,7 @@ def measure_peers(plan: Plan) -> list[Row]:
     return [
         at_most(11, "warm p50 beside ministack's", warm("Lambent"), warm("ministack"), 1 / 50, "ms"),
         at_least(11, "rate of 8 clients beside ministack's", rates["Lambent"], rates["ministack"], 20, "/s"),
-        at_most(11, "cold p50 (spawned) beside ministack's", cold["Lambent"], cold["ministack"], 1 / 30, "ms"),
+        at_most(11, "cold p50 beside ministack's", cold["Lambent"], cold["ministack"], 1 / 30, "ms"),
         at_most(11, "warm p50 beside moto's, which runs nothing", warm("Lambent"), warm("moto"), 1, "ms"),
         at_least(11, "rate of 8 clients beside moto's", rates["Lambent"], rates["moto"], 1, "/s"),
     ]

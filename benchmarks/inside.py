@@ -8,8 +8,8 @@ import zipfile
 from benchmarks.bench import Row, Samples, at_most
 from benchmarks.floor import open_floor
 from benchmarks.functions import HANDLER, MEMORY_MIB, ROLE, RUNTIME
-from benchmarks.goals import Plan
 from benchmarks.load import FUNCTIONS, send_all, signed
+from benchmarks.plan import Plan
 from benchmarks.subjects import Lambent, open_lambent
 
 # As the load generator calls from outside: one kept connection, a request that is signed once a minute.

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.bench import cpu_s
-from benchmarks.functions import EVENT, HANDLER, MEMORY_MIB, ROLE, RUNTIME, package
+from benchmarks.functions import EVENT, MEMORY_MIB, PLAIN, ROLE, Deployment
 from benchmarks.load import FUNCTIONS, KEY, SECRET, Load, drive, send_all, signed, signed_invoke, signed_invokes
 from lambent.testing.process import LambentProcess
 
@@ -32,15 +32,16 @@ class Endpoint:
         parts = urlsplit(url)
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
 
-    def register(self, names: Sequence[str], *, clients: int = 4) -> None:
+    def register(self, names: Sequence[str], *, clients: int = 4, deployment: Deployment = PLAIN) -> None:
         """Create a function of each name, all alike."""
         body = {
-            "Runtime": RUNTIME,
+            "Runtime": deployment.runtime,
             "Role": ROLE,
-            "Handler": HANDLER,
-            "Code": {"ZipFile": base64.b64encode(package()).decode()},
+            "Handler": deployment.handler,
+            "Code": {"ZipFile": base64.b64encode(deployment.package()).decode()},
             "MemorySize": MEMORY_MIB,
             "Timeout": 20,
+            "Environment": {"Variables": dict(deployment.variables)},
         }
         bodies = (json.dumps({"FunctionName": name, **body}).encode() for name in names)
         send_all(
