@@ -146,6 +146,9 @@ class Host:
             found.append({"setting": "user_id", "reason": reason, "remedy": remedy})
         if self._router is None:
             found.append({"setting": "egress", "reason": str(self._no_egress), "remedy": self._no_egress.remedy})
+        elif self._router.unbounded:
+            remedy = "modprobe sch_tbf, or egress_mbit_per_s = 0"
+            found.append({"setting": "egress_mbit_per_s", "reason": self._router.unbounded, "remedy": remedy})
         return found
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,20 +59,23 @@ class Router:
         self._rate_bytes_per_s = 0 if "egress-rate" in weakened else settings.mbit_per_s * _BYTES_PER_MBIT
         self._numbers = itertools.count()
         self._uplink = uplink
-        with contextlib.ExitStack() as undo:
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as passing:
+            undo.callback(uplink.close)
             self.namespace, links, *questions = _make_namespace()
             undo.callback(os.close, self.namespace)
             self._links = netlink.Rtnetlink(links)
             undo.callback(self._links.close)
+            for descriptor in questions:
+                passing.callback(os.close, descriptor)
             host = uplink.host_addresses()
             rules = packet_filter.render_router(RESOLVER, host=host, allowed=settings.allowed, weakened=weakened)
             nft.apply(rules, self.namespace)
             relay = Companion("the resolver", lambda: relay_for_ever(*questions), kuid, tuple(questions))
             self._companions = companions.keep_alive([relay, *uplink.companions(self.namespace)])
             undo.callback(companions.end, self._companions)
-            for descriptor in questions:
-                os.close(descriptor)
             uplink.connect(self.namespace, self._links)
+            self.unbounded = self._find_unbounded()
+            _in_a_network_of_nobody(self.attach)
             undo.pop_all()
 
     def attach(self) -> None:
@@ -102,6 +106,15 @@ class Router:
             here.close()
         self._links.do([netlink.bring_up(index), netlink.add_route(index, address), *self._bound(index)])
 
+    def _find_unbounded(self) -> str:
+        """Return why the kernel cannot bound sandboxes, after which none is bounded; "" where it can."""
+        try:
+            self._links.do(self._bound(_LOOPBACK))  # which carries nothing
+        except OSError as error:
+            self._rate_bytes_per_s = 0
+            return f"the kernel has no token bucket for queues (sch_tbf): {error}"
+        return ""
+
     def close(self) -> None:
         """Take everything down that does not end with this process."""
         companions.end(self._companions)
@@ -120,7 +133,7 @@ def open_router(
 ) -> Router:
     """Return a router as this user can have one. NoEgress if none; what a dead predecessor left is gone either way."""
     try:
-        uplink: Uplink = Pasta(title) if rootless else HostNat(instance, weakened)
+        uplink: Uplink = Pasta(title, weakened) if rootless else HostNat(instance, weakened)
         return Router(uplink, settings, kuid, weakened)
     except NoEgress:
         raise
@@ -128,6 +141,26 @@ def open_router(
         raise NoEgress(str(error), nft.REMEDY) from error
     except OSError as error:
         raise NoEgress(f"no router can be made: {error}", "lambent doctor says more") from error
+
+
+def _in_a_network_of_nobody(work: Callable[[], None]) -> None:
+    """Do ``work`` in a child with a network of its own, which is gone afterwards; OSError is what it met."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if not child:
+        try:
+            kernel.unshare(kernel.NEWNET)
+            work()
+        except BaseException as error:  # noqa: BLE001  nothing may return into the parent
+            os.write(writer, f"{error}"[:500].encode() or b"?")
+        finally:
+            os._exit(0)
+    os.close(writer)
+    words = os.read(reader, 500)
+    os.close(reader)
+    os.waitpid(child, 0)
+    if words:
+        raise OSError(words.decode("utf-8", "replace"))
 
 
 def _make_namespace() -> tuple[int, ...]:

@@ -111,8 +111,9 @@ class HostNat:
 class Pasta:
     """An ordinary user's: a process in the host's network opens a socket there for every one of a sandbox."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, weakened: frozenset[str]) -> None:
         self._title = title
+        self._weakened = weakened
         self._pasta = next((path for path in PASTA_PLACES if os.access(path, os.X_OK)), "")
         if not self._pasta:
             raise NoEgress("pasta is not installed", "apt-get install passt, or start Lambent as root")
@@ -129,10 +130,9 @@ class Pasta:
 
     def companions(self, router: int) -> Sequence[Companion]:
         """Return pasta itself, and who tells the router of the host's new addresses."""
-        return [
-            Companion("pasta", lambda: self._become_pasta(router), None, (router,)),
-            Companion("the watch of addresses", lambda: self._watch(router), None, (router,)),
-        ]
+        pasta = Companion("pasta", lambda: self._become_pasta(router), None, (router,))
+        watch = Companion("the watch of addresses", lambda: self._watch(router), None, (router,))
+        return [pasta] if "egress-host" in self._weakened else [pasta, watch]
 
     def _watch(self, router: int) -> None:
         news = netlink.Rtnetlink(groups=netlink.ADDRESSES_CHANGE)
