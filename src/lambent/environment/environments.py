@@ -175,13 +175,16 @@ class Environments:
 
     async def take_provisioned(self, version: FunctionVersion) -> tuple[ExecutionEnvironment, Pool] | None:
         """Likewise, waiting for one that has answered and is about to be free; None: this call spills over."""
-        if (taken := self.take_provisioned_now(version)) is not None:
-            return taken
-        pool = self._ahead.get((version.arn, version.generation, None))
-        if pool is None or not pool.is_open or pool.settling <= len(pool.waiters):
-            return None
-        waited = await self._wait(pool)
-        return None if waited is None else (waited, pool)
+        give_up_mono_s = self._tools.clock.mono_s() + self._limits.ahead_grace_s
+        while (taken := self.take_provisioned_now(version)) is None:
+            pool = self._ahead.get((version.arn, version.generation, None))
+            if pool is None or not pool.is_open or pool.settling <= len(pool.waiters):
+                return None
+            if (waited := await self._wait(pool)) is not None:
+                return waited, pool
+            if self._tools.clock.mono_s() >= give_up_mono_s:
+                return None
+        return taken
 
     async def add_provisioned(self, version: FunctionVersion) -> ExecutionEnvironment:
         """Make one ahead of calls; it is in its pool on return. HostError if it cannot be made; Throttled without room.

@@ -27,6 +27,8 @@ class PoolLimits:
     # An answered environment is busy until its runtime asks for `next`, well under a millisecond later. The next call
     # of a caller who calls one after the other must not start a second environment meanwhile.
     settle_grace_s: float = 0.02
+    # Where environments were made ahead a call waits longer before it spills over: what it would get is a cold start.
+    ahead_grace_s: float = 0.25
     drain_s: float = 10.0
 
 
