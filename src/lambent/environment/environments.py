@@ -22,6 +22,7 @@ from lambent.model.functions import FunctionVersion
 from lambent.model.ids import EnvironmentId, FunctionArn
 from lambent.model.invocations import InvokeCall
 from lambent.model.phases import Phase
+from lambent.model.rates import Bucket
 from lambent.sandbox.host_memory import MemoryReading
 
 # How often the host is asked whether it runs out of memory, while there are environments: one file or two, whatever
@@ -70,6 +71,7 @@ class Environments:
         self._new_id = new_id
         self._pools: dict[_PoolKey, Pool] = {}
         self._ahead: dict[_PoolKey, Pool] = {}  # what is provisioned: neither reaped nor evicted
+        self._paces: dict[FunctionArn, Bucket] = {}
         self.on_provisioned_ended: Callable[[], None] = lambda: None
         self._idle: dict[ExecutionEnvironment, tuple[Pool, float]] = {}  # oldest first; since when
         self._tasks: dict[ExecutionEnvironment, asyncio.Task[None]] = {}
@@ -249,6 +251,7 @@ class Environments:
                 del self._idle[environment]
                 return environment, pool
             if placement is Placement.START:
+                self._require_pace(version)
                 return await self._start(version, pool), pool
             if placement is Placement.WAIT:
                 may_wait = False
@@ -351,6 +354,14 @@ class Environments:
             self._graces.popleft()[1]()
         if self._graces:
             self._grace_timer.set(self._graces[0][0])
+
+    def _require_pace(self, version: FunctionVersion) -> None:
+        """Raise Throttled where a function grows faster than it may."""
+        arn, now_mono_s = version.unqualified_arn, self._tools.clock.mono_s()
+        if (pace := self._paces.get(arn)) is None:
+            pace = self._paces[arn] = Bucket(self._limits.starts_at_once, self._limits.starts_per_s, now_mono_s)
+        if not pace.take(now_mono_s):
+            raise Throttled(ThrottleReason.RATE)
 
     async def _start(self, version: FunctionVersion, pool: Pool) -> ExecutionEnvironment:
         if self._is_closing:

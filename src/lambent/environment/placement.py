@@ -30,6 +30,9 @@ class PoolLimits:
     # Where environments were made ahead a call waits longer before it spills over: what it would get is a cold start.
     ahead_grace_s: float = 0.25
     drain_s: float = 10.0
+    # Developer guide, "Understanding concurrency scaling rates": a function gets 1,000 environments more every 10 s.
+    starts_at_once: int = 1000
+    starts_per_s: float = 100.0
 
 
 def decide_placement(

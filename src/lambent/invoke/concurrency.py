@@ -9,12 +9,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Protocol
 
-from lambent.invoke.rates import Bucket
 from lambent.model.concurrency import ConcurrencyPlan
 from lambent.model.errors import Throttled, ThrottleReason
 from lambent.model.functions import FunctionVersion
 from lambent.model.ids import Scope
 from lambent.model.invocations import InvokeCall
+from lambent.model.rates import Bucket
 
 # Developer guide, "Understanding Lambda function scaling": requests per second are ten times the concurrency.
 REQUESTS_PER_SLOT: Final = 10

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lambent.model.errors import HostError, Throttled
+from lambent.model.errors import HostError, Throttled, ThrottleReason
 from lambent.model.ids import FunctionArn
 from lambent.model.phases import Phase
 from lambent.sandbox.host_memory import MemoryReading
@@ -363,3 +363,23 @@ async def test_hundreds_of_calls_at_once_all_get_their_own_answer(kit):
         await kit.eventually(lambda: pool.idle_count == pool.count)
     assert len(world.records) == 150
     assert world.driver.open_count == 0
+
+
+async def test_a_function_grows_no_faster_than_it_may(kit):
+    gates = Gates()
+    world = kit.make_world(gates.script)
+    async with kit.many_environments(world, starts_at_once=2, starts_per_s=0.1) as pool:
+        running = [asyncio.ensure_future(invoke(kit, pool, payload=b"%d" % number)) for number in range(2)]
+        await kit.eventually(lambda: len(gates.arrived) == 2)
+        with pytest.raises(Throttled) as raised:
+            await invoke(kit, pool, payload=b"2")
+        assert raised.value.reason is ThrottleReason.RATE
+        other = kit.replace(kit.VERSION, name="other")
+        gates[b"o"].set()
+        await invoke(kit, pool, other, payload=b"o")
+        await world.clock.advance_s(10)
+        gates[b"2"].set()
+        await invoke(kit, pool, payload=b"2")
+        for number in range(2):
+            gates[b"%d" % number].set()
+        await asyncio.gather(*running)

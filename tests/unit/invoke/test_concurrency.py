@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambent.invoke.concurrency import Concurrency, decide_throttle
-from lambent.invoke.rates import Bucket
 from lambent.model.concurrency import ConcurrencyPlan, ProvisionedSpec
 from lambent.model.errors import Throttled, ThrottleReason
 from lambent.model.functions import FunctionVersion, LogSettings
 from lambent.model.ids import Digest, RevisionId, Scope
+from lambent.model.rates import Bucket
 from lambent.testing.clock import FakeClock
 
 SCOPE = Scope("111111111111", "us-east-1")
