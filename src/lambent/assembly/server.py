@@ -35,7 +35,7 @@ from lambent.observe.process_log import configure_process_log
 from lambent.sandbox.bubblewrap import BubblewrapDriver
 from lambent.sandbox.driver import Limits, SandboxDriver, SandboxSpec
 from lambent.sandbox.launcher_client import LauncherClient
-from lambent.sandbox.process import ProcessDriver
+from lambent.sandbox.process import NOT_GIVEN, ProcessDriver
 from lambent.store.sqlite.engine import open_sqlite_store
 
 CLOSE_LIMIT_S = 1.0  # for answers that are on their way to slow callers
@@ -95,6 +95,8 @@ async def open_driver(settings: Settings, places: Places, channel: socket.socket
     """Yield the driver that the settings name, never a weaker one. HostError if it does not work here."""
     if settings.driver == "process":
         log.warning("driver_isolates_nothing", driver="process")
+        for setting, reason in NOT_GIVEN:
+            log.warning("setting_not_enforced", setting=setting, reason=reason, remedy="use the bubblewrap driver")
         yield ProcessDriver(
             code_root=places.code_root,
             runtime_root=places.runtime_root,

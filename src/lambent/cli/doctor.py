@@ -1,6 +1,7 @@
 """What this host can enforce, probed now: one line a guarantee, with what to do where it is missing."""
 
 import asyncio
+import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from lambent.cli.client import CommandFailed
+from lambent.cli.client import Client, CommandFailed
 from lambent.cli.output import print_json
-from lambent.cli.server_commands import port_holder, require_free_port, running_pid
+from lambent.cli.server_commands import endpoint_of, port_holder, require_free_port, running_pid
 from lambent.config import Settings
 
 DISK_WANTED_BYTES = 2 * 1024**3
@@ -22,6 +23,7 @@ REQUIRED = {
     "a sandbox",
     "network namespaces",
     "calls that mount code into running sandboxes",
+    "a system call filter",
 }
 
 
@@ -38,7 +40,8 @@ class Finding:
 
 def doctor(settings: Settings, *, as_json: bool) -> int:
     """Print the findings; exit code 1 when something required is missing."""
-    findings = [*host_findings(settings), *runtime_findings(settings), *place_findings(settings)]
+    findings = [*host_findings(settings), *driver_findings(settings), *runtime_findings(settings)]
+    findings += [*place_findings(settings), *server_findings(settings)]
     if as_json:
         print_json([asdict(each) for each in findings])
     else:
@@ -65,6 +68,32 @@ def host_findings(settings: Settings) -> Sequence[Finding]:
     return [
         Finding(each.name, each.ok, each.detail, each.remedy, needs_all and each.name in REQUIRED) for each in probes
     ]
+
+
+def driver_findings(settings: Settings) -> Sequence[Finding]:
+    """Return what the driver that is set gives nobody, on any host: for `process` all of it, in words."""
+    if settings.driver != "process":
+        return []
+    from lambent.sandbox.process import NOT_GIVEN
+
+    remedy = 'use the bubblewrap driver (driver = "bubblewrap")'
+    return [Finding(f"driver process, {setting}", False, reason, remedy) for setting, reason in NOT_GIVEN]
+
+
+def server_findings(settings: Settings) -> Sequence[Finding]:
+    """Return whether the server that runs is ready, and if not, why."""
+    endpoint = endpoint_of(Path(settings.run_dir))
+    if running_pid(Path(settings.run_dir)) is None or endpoint is None:
+        return []
+    remedy = f"see its log, {settings.run_dir}/lambent.log or journalctl"
+    try:
+        answer = Client(endpoint, timeout_s=5).plain_get("/_lambent/ready")
+    except CommandFailed as error:
+        return [Finding("server", False, str(error), remedy)]
+    told = json.loads(answer.body or b"{}")
+    if answer.status != 200:
+        return [Finding("server", False, f"not ready: {told.get('reason', 'it does not say why')}", remedy)]
+    return [Finding("server", True, f"ready at {endpoint}")]
 
 
 def runtime_findings(settings: Settings) -> Sequence[Finding]:

@@ -125,10 +125,10 @@ def require_readable_program(name: str, owner: tuple[int, int] | None) -> None:
 
 def require_driver(settings: Settings) -> None:
     """Refuse to start where no sandbox could be made: later is too late to say so."""
-    from lambent.sandbox.probe import probe_bubblewrap
+    from lambent.sandbox.probe import probe_required
 
-    if settings.driver == "bubblewrap" and not (probe := probe_bubblewrap()).ok:
-        raise CommandFailed(f"no sandbox can be made: {probe.detail}; {probe.remedy}")
+    if settings.driver == "bubblewrap" and (failed := probe_required()):
+        raise CommandFailed(f"no sandbox can be made: {failed[0].name}: {failed[0].detail}; {failed[0].remedy}")
 
 
 def prepare_directories(settings: Settings) -> None:

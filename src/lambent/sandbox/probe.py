@@ -2,8 +2,10 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import pwd
+import resource
 import shutil
 import subprocess
 import sys
@@ -15,13 +17,23 @@ from typing import Final
 from lambent.sandbox.launcher.bwrap import REMEDY, NoBubblewrap, find_bubblewrap
 from lambent.sandbox.launcher.cgroups import find_cgroups
 from lambent.sandbox.launcher.disks import file_system_of
+from lambent.sandbox.launcher.seccomp import compile_filter
 from lambent.sandbox.supervisor import enter_profile
 
 _WANTED_CONTROLLERS: Final = ("memory", "pids", "cpu", "freezer")
 _APPARMOR_SWITCH: Final = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 _DEBIAN_SWITCH: Final = Path("/proc/sys/kernel/unprivileged_userns_clone")
 _CALLS: Final = {"open_tree": 428, "move_mount": 429, "openat2": 437, "mount_setattr": 442}
-_ENOSYS, _EPERM = 38, 1
+_ENOSYS, _EPERM, _EFAULT = 38, 1, 14
+_LOOP_CTL_GET_FREE: Final = 0x4C82
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+_DESCRIPTORS_WANTED: Final = 16_384  # six for each of some two thousand environments, and the server's own
+_CONTAINER_OPTIONS: Final = (
+    "start Lambent as an ordinary user, with --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
+    " (and apparmor=unconfined where the host has AppArmor), or with --privileged"
+)
+# mount(2) of a new proc is refused where parts of the old one are covered, which is what containers do.
+_PROC_REMEDY: Final = f"parts of /proc are covered here; in a container: {_CONTAINER_OPTIONS}"
 _LIMIT_S: Final = 10.0
 # In a child: (user namespace unless root), then a mount and a network namespace.
 _NAMESPACES: Final = """
@@ -59,8 +71,16 @@ def probe_host(disk_dir: Path) -> list[Probe]:
         _probe_calls,
         _probe_network,
         _probe_egress,
+        _probe_filter,
+        _probe_descriptors,
     ]
     return [probe() for probe in probes]
+
+
+def probe_required() -> list[Probe]:
+    """Try only what no sandbox can do without: for the start, some 50 ms. Those that failed, in order."""
+    probes = (probe_bubblewrap, _probe_sandbox, _probe_calls, _probe_network, _probe_filter)
+    return [found for probe in probes if not (found := probe()).ok]
 
 
 def probe_bubblewrap() -> Probe:
@@ -91,7 +111,8 @@ def _probe_sandbox() -> Probe:
     code, words = _run(arguments, user=65_534 if os.geteuid() == 0 else None)
     if code == 0:
         return Probe(name, ok=True, detail="bubblewrap makes one")
-    return Probe(name, ok=False, detail=words.strip()[-200:], remedy=_namespace_remedy())
+    remedy = _PROC_REMEDY if "mount proc" in words else _namespace_remedy()
+    return Probe(name, ok=False, detail=words.strip()[-200:], remedy=remedy)
 
 
 def _namespace_remedy() -> str:
@@ -102,7 +123,7 @@ def _namespace_remedy() -> str:
         )
     if _read(_DEBIAN_SWITCH) == "0":
         return "sysctl kernel.unprivileged_userns_clone=1"
-    return "sysctl user.max_user_namespaces=15000; in a container, allow unshare and mount in its seccomp profile"
+    return f"sysctl user.max_user_namespaces=15000; in a container: {_CONTAINER_OPTIONS}"
 
 
 def _probe_ids() -> Probe:
@@ -148,12 +169,25 @@ def _probe_disk(disk_dir: Path) -> Probe:
         return Probe(name, ok=False, detail=f"{place} is in memory ({kind})", remedy="choose a directory on a disk")
     if os.geteuid() != 0:
         return Probe(name, ok=False, detail="only root may mount images", remedy="start as root")
-    if not os.access("/dev/loop-control", os.R_OK | os.W_OK):
+    if trouble := _find_loop_trouble():
         remedy = "modprobe loop; in a container, pass /dev/loop-control and loop devices"
-        return Probe(name, ok=False, detail="/dev/loop-control cannot be opened", remedy=remedy)
+        return Probe(name, ok=False, detail=f"/dev/loop-control: {trouble}", remedy=remedy)
     if shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin") is None:
         return Probe(name, ok=False, detail="mkfs.ext4 is not installed", remedy="apt-get install e2fsprogs")
     return Probe(name, ok=True, detail=f"ext4 images on {kind}")
+
+
+def _find_loop_trouble() -> str:
+    """Ask for the number of a free loop device, which takes none."""
+    try:
+        descriptor = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(descriptor, _LOOP_CTL_GET_FREE)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _probe_calls() -> Probe:
@@ -169,7 +203,7 @@ def _probe_calls() -> Probe:
         if result < 0 and (error == _ENOSYS or (error == _EPERM and os.geteuid() == 0)):
             refused.append(call)
     if refused:
-        remedy = "Linux 5.12 or newer; in a container, allow these calls in its seccomp profile"
+        remedy = f"Linux 5.12 or newer; in a container: {_CONTAINER_OPTIONS}"
         return Probe(name, ok=False, detail=f"not granted: {', '.join(refused)}", remedy=remedy)
     return Probe(name, ok=True, detail=", ".join(_CALLS))
 
@@ -180,7 +214,7 @@ def _probe_network() -> Probe:
     code, words = _run([sys.executable, "-I", "-c", _NAMESPACES, *map(str, kinds)])
     if code == 0:
         return Probe(name, ok=True, detail="allowed")
-    remedy = "run as root, or allow user namespaces" if os.geteuid() else "give this container CAP_SYS_ADMIN"
+    remedy = _namespace_remedy() if os.geteuid() else f"CAP_SYS_ADMIN is missing; in a container: {_CONTAINER_OPTIONS}"
     return Probe(name, ok=False, detail=words.strip(), remedy=remedy)
 
 
@@ -192,6 +226,30 @@ def _probe_egress() -> Probe:
         return Probe(name, ok=True, detail="through a router with a packet filter")
     reason, remedy, *_ = [*words.strip().splitlines(), "", ""]
     return Probe(name, ok=False, detail=reason, remedy=remedy or "see the words of this probe")
+
+
+def _probe_filter() -> Probe:
+    """No filter at all, at no address: EFAULT means that the kernel would have taken one."""
+    name = "a system call filter"
+    try:
+        compile_filter(os.uname().machine)
+    except OSError as error:
+        return Probe(name, ok=False, detail=str(error), remedy="use a machine that has a table")
+    libc = ctypes.CDLL(None, use_errno=True)
+    ctypes.set_errno(0)
+    libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, None, 0, 0)
+    if (error_number := ctypes.get_errno()) != _EFAULT:
+        return Probe(name, ok=False, detail=os.strerror(error_number), remedy="a kernel with CONFIG_SECCOMP_FILTER")
+    return Probe(name, ok=True, detail=f"for {os.uname().machine}")
+
+
+def _probe_descriptors() -> Probe:
+    name = "enough descriptors"
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < _DESCRIPTORS_WANTED:
+        remedy = "raise the hard limit (ulimit -Hn, LimitNOFILE=), or lower max_environments"
+        return Probe(name, ok=False, detail=f"{hard} at most: room for {hard // 8} environments", remedy=remedy)
+    return Probe(name, ok=True, detail="unlimited" if hard == resource.RLIM_INFINITY else f"{hard} at most")
 
 
 def _run(command: list[str], *, user: int | None = None) -> tuple[int, str]:

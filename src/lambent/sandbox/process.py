@@ -32,7 +32,7 @@ from lambent.sandbox.driver import (
 LOG_FD: Final = 62
 BACKLOG: Final = 128
 _REMEDY: Final = "use the bubblewrap driver"
-_NOT_GIVEN: Final = (
+NOT_GIVEN: Final = (
     ("isolation", "programs run as the server's own user and see its files, processes and network"),
     ("memory_mib", "nothing caps memory"),
     ("tmp_mib", "the directory that stands for /tmp has no size limit"),
@@ -72,7 +72,7 @@ class ProcessDriver:
 
     def unsupported(self, spec: SandboxSpec) -> Sequence[Refusal]:
         """Return every isolation that this driver does not give: all of them."""
-        return tuple(Refusal(setting, reason, _REMEDY) for setting, reason in _NOT_GIVEN)
+        return tuple(Refusal(setting, reason, _REMEDY) for setting, reason in NOT_GIVEN)
 
 
 class ProcessSandbox:

@@ -63,12 +63,13 @@ def test_doctor_and_start_refuse_an_old_one_with_the_remedy(install, use):
     found = {each.name: each for each in (probe.probe_bubblewrap(), probe._probe_sandbox())}
     assert [(each.ok, each.remedy) for each in found.values()] == [(False, bwrap.REMEDY)] * 2
     with pytest.raises(
-        CommandFailed, match=r"no sandbox can be made: bubblewrap 0\.6\.1 .* is too old; .*0\.8 or newer"
+        CommandFailed, match=r"no sandbox can be made: bubblewrap: bubblewrap 0\.6\.1 .* is too old; .*0\.8 or newer"
     ):
         require_driver(Settings(driver="bubblewrap"))
     require_driver(Settings(driver="process"))
 
 
-def test_start_takes_one_that_is_new_enough(install, use):
+def test_a_host_with_one_that_is_new_enough_has_what_start_wants_of_it(install, use):
     use(install("bwrap", "bubblewrap 0.8.0"))
-    require_driver(Settings(driver="bubblewrap"))
+    assert probe.probe_bubblewrap().ok
+    assert "bubblewrap" not in [each.name for each in probe.probe_required()]

@@ -18,6 +18,8 @@ def test_every_guarantee_is_probed_and_every_refusal_has_a_remedy():
         "calls that mount code into running sandboxes",
         "network namespaces",
         "functions reach the internet",
+        "a system call filter",
+        "enough descriptors",
     ]
     assert all(probe.detail and (probe.ok or probe.remedy) for probe in probes)
 

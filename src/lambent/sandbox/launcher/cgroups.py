@@ -160,6 +160,8 @@ class Cgroups:
         """Make the parent group."""
         for folder in set(self._parents.values()):
             os.makedirs(folder, exist_ok=True)
+            if not os.path.exists(f"{folder}/cgroup.procs"):  # the kernel makes it with the group
+                raise OSError(f"{folder} is no control group: something covers it")
             if self.version == 2:
                 delegation.enable(folder)
 
