@@ -42,7 +42,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     # Of each environment, each way; 0: no bound.
     egress_mbit_per_s: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 1000
     interpreters: dict[str, str] = {}  # e.g. "python3.12" = "/opt/python3.12"
-    endpoints: dict[str, str] = {}  # neighbour service = URL, "aws" or "off"
+    endpoints: dict[str, str] = {}  # neighbour service = URL, "aws", "companion" or "off"
+    companion_python: str = ""  # an interpreter with the companion's libraries; "": the one that runs Lambent
     concurrency_limit: Count = 1000
     max_environments: Count = 256
     max_cells: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 16  # prepared sandboxes, all runtimes together; 0: none

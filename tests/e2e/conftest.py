@@ -123,6 +123,27 @@ def from_npm():
 
 
 @pytest.fixture(scope="session")
+def companion_python():
+    """Return an interpreter that has moto."""
+
+    def fetch(folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=100)
+        command = [
+            str(folder / "bin/python"),
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            "--no-compile",
+        ]
+        command += peers.MOTO
+        subprocess.run(command, check=True, timeout=300)
+
+    return str(fetched("venv", list(peers.MOTO), fetch) / "bin/python")
+
+
+@pytest.fixture(scope="session")
 def from_maven():
     """Return the folder with ElasticMQ."""
     if (missing := peers.missing_for_elasticmq()) is not None:

@@ -12,7 +12,7 @@ SOURCES = sorted((ROOT / "src/lambent").rglob("*.py"))
 FUNCTION_LINES_LIMIT = 60
 FILE_LINES_LIMIT = 600
 # Processes of their own, without a loop or an injected clock: their edge is their argument list and environment.
-OWN_PROCESSES = ("sandbox/launcher/", "sandbox/supervisor.py")
+OWN_PROCESSES = ("sandbox/launcher/", "sandbox/supervisor.py", "neighbours/companion_process.py")
 FORBIDDEN_NAMES = re.compile(r"^(manager|helper|util|utils|misc|common|base|data|info|item)s?$")
 
 

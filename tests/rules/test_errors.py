@@ -22,6 +22,7 @@ WRITTEN = {
     "NotImplementedException": "ours: an operation that is not built",
     "RequestEntityTooLargeException": "recorded from AWS Lambda: a body over the operation's limit",
     "SerializationException": "seen from AWS Lambda and CloudWatch Logs: a member of another JSON type",
+    "ServiceUnavailable": "API reference of each service, Common Errors: a neighbour that does not answer",
     "UnknownOperationException": "seen from CloudWatch Logs: X-Amz-Target names no operation",
     "UnrecognizedClientException": "seen from AWS Lambda: an unknown access key",
     "ValidationException": "recorded from AWS Lambda: a broken constraint",

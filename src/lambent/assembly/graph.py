@@ -39,6 +39,7 @@ from lambent.environment.provisioned import ProvisionedKeeper
 from lambent.environment.stem_cells import CellTools
 from lambent.frontend.answers import Answers
 from lambent.frontend.calls import Calls
+from lambent.frontend.forwarding import Forwarding
 from lambent.frontend.gateway import Gateway
 from lambent.frontend.invoke import InvokeDoor
 from lambent.frontend.seams import AcceptEvent, DecideOrigin, Service, Services, Verify
@@ -48,8 +49,10 @@ from lambent.invoke.functions import FunctionView
 from lambent.invoke.invoker import Invoker
 from lambent.invoke.records import InvocationRecords, RecordSink
 from lambent.model.documents import FunctionSpec, function_version
-from lambent.neighbours.catalogue import build_catalogue
+from lambent.neighbours.catalogue import Catalogue, build_catalogue
 from lambent.neighbours.clients import NeighbourClients
+from lambent.neighbours.companion import Companion, is_installed
+from lambent.neighbours.passage import Passage
 from lambent.neighbours.s3 import ObjectFetcher
 from lambent.observe.billing import Billing
 from lambent.observe.log_events import StoredEvents
@@ -104,15 +107,25 @@ async def build_gateway(ground: Ground) -> Gateway:
     inside = EndpointInside()
     plane = await start_data_plane(ground, logs, inside)
     locations = CodeLocations(CodeUrls(ground.key, ground.clock), ground.store.documents, ground.artifacts)
-    neighbours = NeighbourClients(build_catalogue(ground.settings.endpoints))
+    catalogue = open_catalogue(ground)
+    neighbours = NeighbourClients(catalogue)
     ground.stack.callback(neighbours.close)
     events = build_async_invocation(ground.settings, ground.store, plane, neighbours, ground.clock)
     services = build_services(ground, plane, logs, locations=locations, neighbours=neighbours, events=events)
-    doors = Doors(ground, plane, services, locations, events.acceptance.accept)
+    doors = Doors(ground, plane, services, locations, events.acceptance.accept, Passage(catalogue))
     inside.connect(doors.build_inside)
     # Queued events may start environments, which need the door inside; and it ends before the environments do.
     await ground.stack.enter_async_context(events.running(ground.settings.drain_s))
     return doors.build()
+
+
+def open_catalogue(ground: Ground) -> Catalogue:
+    """Return where other services are; what no setting names is the companion's, if that is installed."""
+    python, companion = ground.settings.companion_python, None
+    if is_installed(python):
+        companion = Companion(Places.of(ground.settings).companion_dir, python)
+        ground.stack.push_async_callback(companion.close)
+    return build_catalogue(ground.settings.endpoints, companion)
 
 
 def start_logs(ground: Ground) -> Logs:
@@ -225,8 +238,9 @@ class Doors:
         services: Services,
         locations: CodeLocations,
         accept_event: AcceptEvent,
+        passage: Passage,
     ) -> None:
-        self._accept_event = accept_event
+        self._accept_event, self._forwarding = accept_event, Forwarding(passage)
         self._settings, self._roles, self._clock = ground.settings, ground.roles, ground.clock
         self._store = ground.store
         self._invoker, self._services, self._locations = plane.invoker, services, locations
@@ -268,6 +282,7 @@ class Doors:
             calls=self._calls,
             open_code=self._locations.open,
             find_trouble=self._find_trouble,
+            forwarding=self._forwarding,
             inside=inside,
             tell_status=self._tell_status,
         )

@@ -39,6 +39,11 @@ class Places:
         return self.state_dir / "cache"
 
     @property
+    def companion_dir(self) -> Path:
+        """The companion's recording, seed and log."""
+        return self.state_dir / "companion"
+
+    @property
     def sandbox_dir(self) -> Path:
         """The launcher's own: /tmp of sandboxes."""
         return self.run_dir / "sandboxes"

@@ -17,6 +17,7 @@ from lambent.frontend.answers import (
     request_too_large,
 )
 from lambent.frontend.calls import Calls
+from lambent.frontend.forwarding import Forwarding
 from lambent.frontend.invoke import OFF_LOOP_BYTES, InvokeDoor, is_invoke
 from lambent.frontend.seams import DecideOrigin, Identity, OpenCode, Service, Services, Verify
 from lambent.frontend.service_names import find_service
@@ -63,6 +64,7 @@ class Gateway:
         calls: Calls,
         open_code: OpenCode,
         find_trouble: Callable[[], str | None],
+        forwarding: Forwarding | None = None,
         scheme: str = "http",
         inside: bool = False,
         tell_status: Callable[[], Mapping[str, object]] = dict,
@@ -72,7 +74,7 @@ class Gateway:
         self._answers, self._calls = answers, calls
         self._open_code, self._find_trouble = open_code, find_trouble
         self._scheme, self._inside = scheme, inside
-        self._tell_status = tell_status
+        self._tell_status, self._forwarding = tell_status, forwarding
         self._is_stopping = False
 
     async def stop(self, limit_s: float) -> int:
@@ -148,7 +150,9 @@ class Gateway:
     # -- services
 
     def _plan_large(self, head: RequestHead) -> BodyPlan:
-        service = self._services.get(find_service(head) or "")
+        service = self._services.get(name := find_service(head) or "")
+        if service is None and self._forwarding is not None and self._forwarding.leads_to(name):
+            return self._forwarding.plan(head)
         route = None if service is None else service.codec.route(_wired(head))
         name = "" if route is None else route.codec.name
         limit = PACKAGE_LIMIT_BYTES if name in _PACKAGED else REQUEST_LIMIT_BYTES
@@ -169,11 +173,17 @@ class Gateway:
             verify = partial(self._verify, request.head, request.body, service=name)
             identity = await asyncio.to_thread(verify) if len(request.body) > OFF_LOOP_BYTES else verify()
             if service is None:
-                raise NotImplementedYet(name or identity.service)
+                await self._forward(name or identity.service, request, reply, identity)
+                return
         except Exception as error:  # noqa: BLE001  the edge of one unit of work: every failure becomes this caller's answer
             self._answers.send_error(reply, request_id, error, None if service is None else service.codec)
             return
         await self._answer_service(request, reply, request_id, identity=identity, service=service)
+
+    async def _forward(self, service: str, request: Request, reply: Reply, identity: Identity) -> None:
+        if self._forwarding is None or not self._forwarding.leads_to(service):
+            raise NotImplementedYet(service)
+        await self._forwarding.forward(service, request, identity, reply)
 
     async def _answer_service(
         self, request: Request, reply: Reply, request_id: RequestId, *, identity: Identity, service: Service

@@ -27,6 +27,9 @@ _TARGETS: Final[Mapping[str, str]] = {
 }
 _SCOPE: Final = re.compile(r"Credential=[^/\s]+/\d{8}/[a-z0-9-]+/([a-z0-9-]+)/aws4_request")
 _PRESIGNED: Final = re.compile(r"(?:^|&)X-Amz-Credential=[^&]+?(?:/|%2F)([a-z0-9-]+)(?:/|%2F)aws4_request(?:&|$)", re.I)
+_PRESIGNED_OLD: Final = re.compile(
+    r"(?=.*(?:^|&)AWSAccessKeyId=)(?=.*(?:^|&)Signature=)(?=.*(?:^|&)Expires=)"
+)  # S3's alone
 # lambda.us-east-1.amazonaws.com, logs.localhost, bucket.s3.eu-west-1.amazonaws.com, bucket.s3-accelerate.…
 _S3_HOST: Final = re.compile(r"(?:.+\.)?s3[.-].+")
 _HOST: Final = re.compile(r"([a-z][a-z0-9-]*)\.(?:(?:[a-z]{2,4}-)+\d\.)?(?:amazonaws\.com|api\.aws|localhost)(?:\..+)?")
@@ -45,6 +48,8 @@ def find_service(head: RequestHead) -> str | None:
         return scope[1]
     if "mz-credential=" in head.query.lower() and (scope := _PRESIGNED.search(head.query)) is not None:
         return scope[1]
+    if "AWSAccessKeyId=" in head.query and _PRESIGNED_OLD.match(head.query):
+        return "s3"
     if (target := head.header("x-amz-target")) is not None:
         return _TARGETS.get(target.partition(".")[0])
     return _by_host(head.header("host") or "") or ("lambda" if _LAMBDA_PATH.match(head.path) else None)

@@ -65,6 +65,8 @@ class NeighbourClients:
     async def run(self, service: str, work: Callable[[], _T]) -> _T:
         """Return what ``work`` returns on a thread; what botocore raises in it becomes NeighbourRefusal."""
 
+        await self._catalogue.prepared(service)
+
         def guarded() -> _T:
             with refusals(service):
                 return work()
