@@ -75,6 +75,7 @@ class Artifacts:
         self._blobs = blobs
         self._uses: Counter[Digest] = Counter()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._empty: dict[TreeName, bool] = {}  # trees of bytecode that were looked into
         self._root_lock: int | None = None
 
     async def open(self) -> None:
@@ -127,8 +128,10 @@ class Artifacts:
         async with self._lock(digest):
             if not (self._root / name).is_dir():
                 await self._build(name, lambda tree, stop: compile_tree(code, tree, python, stop))
-            is_empty = not await asyncio.to_thread(os.listdir, self._root / name)
-        return None if is_empty else name
+                self._empty.pop(name, None)
+            if name not in self._empty:  # every cold start asks, and a thread costs it a tenth of a millisecond
+                self._empty[name] = not await asyncio.to_thread(os.listdir, self._root / name)
+        return None if self._empty[name] else name
 
     @contextmanager
     def in_use(self, digest: Digest) -> Iterator[None]:
@@ -155,6 +158,7 @@ class Artifacts:
                     continue
                 await self._blobs.delete(digest)
                 await asyncio.to_thread(self._remove, digest)
+                self._empty = {name: empty for name, empty in self._empty.items() if not name.startswith(digest)}
                 gone += 1
         return gone
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import socket
 import sys
+import urllib.request
 import zipfile
 from dataclasses import dataclass
 
@@ -142,8 +143,23 @@ class Live:
         self.port = int(server.endpoint.rpartition(":")[2])
         self.functions = client("lambda", server.endpoint)
         self.neighbour = create(self.functions, NEIGHBOUR, Environment={"Variables": {"SECRET": "of the neighbour"}})
-        self.attacker = create(self.functions, ATTACKER, Timeout=20, MemorySize=256)
+        self.attacker = self._create_born_attacker()
         self.assert_neighbour_is_fine()
+
+    def _create_born_attacker(self) -> str:
+        """Return an attacker whose environment was born from a stem cell, as nearly every function's is."""
+        for _ in range(20):
+            name = create(self.functions, ATTACKER, Timeout=20, MemorySize=256)
+            before = self._cells_taken()
+            assert self.attack("result = 1", name).payload == 1
+            if self._cells_taken() > before:
+                return name
+            self.functions.delete_function(FunctionName=name)
+        raise AssertionError(f"no function is born from a cell:\n{self.server.log()}")
+
+    def _cells_taken(self) -> int:
+        with urllib.request.urlopen(f"{self.endpoint}/_lambent/status") as answer:
+            return int(json.load(answer)["cells"]["taken"])
 
     def attack(self, code, name=None, **event) -> Answer:
         return invoke(self.functions, name or self.attacker, {"code": code, **event})
