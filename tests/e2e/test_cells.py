@@ -19,6 +19,7 @@ from lambent.testing.process import LambentProcess
 from . import aws
 
 WAIT_S = 60.0
+pytestmark = pytest.mark.timeout(180)  # two runtimes are installed for the first of them
 
 # All that a function may look at before its first event, and again in it.
 APP = r"""
@@ -290,7 +291,7 @@ def look_from_outside(pid):
 
 KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 LIMIT_FILES = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "cpu.cfs_quota_us", "memory.max", "cpu.max")
-LIMIT_FILES += ("pids.max",)
+LIMIT_FILES += ("pids.max", "cpu.shares", "cpu.weight")
 
 
 def cgroup_limits(pid):

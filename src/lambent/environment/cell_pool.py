@@ -111,7 +111,7 @@ class CellPool:
             maker.cancel()
         await asyncio.gather(*self._makers, return_exceptions=True)
         for stock in self._stocks.values():
-            self._outdated += stock.ready
+            self._drop(stock)
             for claim in stock.claims:
                 if not claim.done():
                     claim.set_result(None)
@@ -214,7 +214,12 @@ class CellPool:
         for key, target in targets.items():
             stock = self._stocks[key]
             if not target and not stock.making and not stock.claims:
-                self._outdated += self._stocks.pop(key).ready
+                self._drop(self._stocks.pop(key))
+
+    def _drop(self, stock: _Stock) -> None:
+        """Have the cells of ``stock`` ended; their deaths are no news then."""
+        self._outdated += stock.ready
+        stock.ready.clear()
 
     def _has_room(self, key: CellKey) -> bool:
         """Whether one more may be made; a key without a cell may have that of the key that was wanted longest ago."""

@@ -31,6 +31,8 @@ from lambent.sandbox.driver import Limits, Program, RunningProgram, Sandbox, San
 
 # What a cell may use while it waits: the least that a function can have.
 CELL_MEMORY_MIB: Final = 128
+# While it has no function, a function's sandbox has ten times as much of the processors.
+CELL_CPU_WEIGHT: Final = 10
 REHEARSAL_LIMIT_S: Final = 20.0
 # What a cell reads at once; a function's variables are at most 4 KB.
 ASSIGNMENT_LIMIT_BYTES: Final = 1 << 16
@@ -185,7 +187,9 @@ async def _wait_until_ready(control: socket.socket, log: "_CellLog") -> None:
 
 
 def _spec(key: CellKey, driver: SandboxDriver) -> SandboxSpec:
-    limits = Limits(memory_mib=CELL_MEMORY_MIB, tmp_mib=CELL_TMP_MIB, processes=key.processes)
+    limits = Limits(
+        memory_mib=CELL_MEMORY_MIB, tmp_mib=CELL_TMP_MIB, processes=key.processes, cpu_weight=CELL_CPU_WEIGHT
+    )
     spec = SandboxSpec(sandbox_id=SandboxId(f"cell-{uuid4().hex}"), limits=limits, egress=key.egress)
     return replace(spec, limits=decide_init_limits(limits, driver.unsupported(spec)))
 

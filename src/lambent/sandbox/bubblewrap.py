@@ -295,4 +295,5 @@ def _render_limits(limits: Limits) -> dict[str, object]:
         "processes": limits.processes,
         "open_files": limits.open_files,
         "cpu_share": limits.cpu_share,
+        "cpu_weight": limits.cpu_weight,
     }

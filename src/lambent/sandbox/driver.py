@@ -26,6 +26,7 @@ class Limits:
     processes: int = 1024
     open_files: int = 1024
     cpu_share: float | None = None  # in vCPU; None: unlimited (INIT)
+    cpu_weight: int = 100  # of one sandbox beside others when there is not enough for all; 1 to 10,000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,7 +161,14 @@ def is_alive(pid):
 
 
 async def test_sandboxes_of_a_dead_server_are_gone_when_the_next_one_is_greeted(supervised):
-    limits = {"memory_mib": 256, "tmp_mib": 512, "processes": 64, "open_files": 64, "cpu_share": None}
+    limits = {
+        "memory_mib": 256,
+        "tmp_mib": 512,
+        "processes": 64,
+        "open_files": 64,
+        "cpu_share": None,
+        "cpu_weight": 100,
+    }
     start = {"program": 1, "argv": ["/bin/sleep", "600"], "environ": {}, "trees": {}, "received": ["output"]}
     async with LauncherClient(supervised.ours).running() as first:
         _, sent = await first.call("create", {"sandbox": "of-the-first", "limits": limits, "egress": "none"})

@@ -14,7 +14,7 @@ from lambent.sandbox.launcher.messages import MESSAGE_LIMIT_BYTES, OPERATIONS
 from lambent.sandbox.launcher_client import LauncherClient, launcher_command
 from lambent.testing.sandboxes import SYSTEM_PYTHON
 
-LIMITS = {"memory_mib": 128, "tmp_mib": 512, "processes": 64, "open_files": 64, "cpu_share": None}
+LIMITS = {"memory_mib": 128, "tmp_mib": 512, "processes": 64, "open_files": 64, "cpu_share": None, "cpu_weight": 100}
 SOUND = {
     "egress": "none",
     "server": "x",

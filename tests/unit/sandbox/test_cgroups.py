@@ -30,7 +30,7 @@ def v1(tmp_path):
         folders[controller] = str(tmp_path / controller)
     for name in ("memory/memory.limit_in_bytes", "memory/memory.memsw.limit_in_bytes"):
         (tmp_path / name).write_text(str(64 * MIB))
-    for name in ("pids/pids.max", "cpu/cpu.cfs_period_us", "cpu/cpu.cfs_quota_us"):
+    for name in ("pids/pids.max", "cpu/cpu.cfs_period_us", "cpu/cpu.cfs_quota_us", "cpu/cpu.shares"):
         (tmp_path / name).write_text("")
     (tmp_path / "freezer/freezer.state").write_text("THAWED\n")
     (tmp_path / "memory/memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
@@ -75,6 +75,14 @@ def test_limits_of_v1(v1, tmp_path):
 def test_cpu_share_becomes_a_quota(v2, tmp_path, share, expected):
     v2.limit_cpu(share)
     assert (tmp_path / "cpu.max").read_text() == expected
+
+
+def test_weight_is_that_of_either_version(v1, v2, tmp_path):
+    (tmp_path / "cpu.weight").write_text("")
+    v2.weigh_cpu(10)
+    v1.weigh_cpu(10)
+    assert (tmp_path / "cpu.weight").read_text() == "10"
+    assert (tmp_path / "cpu/cpu.shares").read_text() == "102"
 
 
 def test_out_of_memory_kills_and_used_memory_are_read_the_same_in_both_versions(tmp_path, request):

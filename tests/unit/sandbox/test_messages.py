@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lambent.sandbox.launcher.messages import OPERATIONS, Malformed, find_identity, parse_request
 
-LIMITS = {"memory_mib": 128, "tmp_mib": 512, "processes": 742, "open_files": 1024, "cpu_share": None}
+LIMITS = {"memory_mib": 128, "tmp_mib": 512, "processes": 742, "open_files": 1024, "cpu_share": None, "cpu_weight": 100}
 START = {
     "sandbox": "a-1",
     "program": 1,

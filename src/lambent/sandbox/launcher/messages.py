@@ -100,6 +100,7 @@ def _limits(value: object, name: str) -> dict[str, Any]:
         "tmp_mib": (1, 1 << 20),
         "processes": (4, 1 << 20),
         "open_files": (64, 1 << 20),
+        "cpu_weight": (1, 10_000),
     }
     if not isinstance(value, dict) or set(value) != {*whole, "cpu_share"}:
         raise Malformed(f"{name} is no set of limits")

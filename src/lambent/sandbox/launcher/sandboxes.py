@@ -191,6 +191,7 @@ class Sandbox:
         cgroup.limit_memory(limits["memory_mib"])
         cgroup.limit_processes(limits["processes"] + _OWN_PROCESSES)
         cgroup.limit_cpu(limits["cpu_share"])
+        cgroup.weigh_cpu(limits["cpu_weight"])
 
     def _take_trees(self, trees: dict[str, str], taken: list[tuple[str, str]]) -> dict[str, str]:
         mounts = {}
