@@ -24,7 +24,7 @@ LIMITS, CONTRACT, DEATH = (
     "tests/contract/test_sandbox_driver.py",
     "tests/security/sandbox/test_launcher_death.py",
 )
-GROUPS, USER = (f"tests/vm/inside/check_{name}.py" for name in ("groups", "delegation"))
+GROUPS, USER, WHOLE = (f"tests/vm/inside/check_{name}.py" for name in ("groups", "delegation", "whole"))
 CHOSEN = [
     f"{LIMITS}::test_nothing_is_unsupported_as_root",
     f"{LIMITS}::test_more_memory_than_the_limit_ends_the_program_as_out_of_memory",
@@ -42,7 +42,7 @@ CHOSEN = [
     GROUPS,
     USER,
 ]
-LIMIT_S = 215
+LIMIT_S, WHOLE_LIMIT_S = 215, 150
 pytestmark = pytest.mark.timeout(LIMIT_S + 20)
 
 
@@ -50,6 +50,12 @@ pytestmark = pytest.mark.timeout(LIMIT_S + 20)
 def outcome(machine):
     """What pytest said inside, whole."""
     return machine.run([*PYTEST, "no:cacheprovider", *CHOSEN], limit_s=LIMIT_S).output
+
+
+@pytest.fixture(scope="session")
+def whole_outcome(machine):
+    """What pytest said of whole servers."""
+    return machine.run([*PYTEST, "no:cacheprovider", WHOLE], limit_s=WHOLE_LIMIT_S).output
 
 
 @pytest.mark.parametrize(
@@ -63,6 +69,14 @@ def outcome(machine):
     ],
 )
 def test_it_holds_on_cgroup_v2(outcome, file, count):
+    require_passed(outcome, file, count)
+
+
+def test_a_whole_server_serves_freezes_and_limits_as_root_and_as_a_user_with_a_delegated_group(whole_outcome):
+    require_passed(whole_outcome, WHOLE, 2)
+
+
+def require_passed(outcome, file, count):
     lines = re.findall(rf"^{re.escape(file)}::.* (PASSED|FAILED|ERROR|SKIPPED)", outcome, re.MULTILINE)
     assert lines == ["PASSED"] * count, outcome
 
