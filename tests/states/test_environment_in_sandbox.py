@@ -144,7 +144,7 @@ async def host(request):
                 open_log=open_log,
                 clock=clock,
                 deadlines=deadlines,
-                freezing=Freezing(clock, deadlines),
+                freezing=Freezing(clock),
                 record=lambda record: None,
             )
             async with Environments(tools, PoolLimits()) as pool:

@@ -161,7 +161,7 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
         open_log=lambda version, environment_id, at: StreamEnvironmentLog(logs.writer, version, environment_id, at),
         clock=clock,
         deadlines=deadlines,
-        freezing=Freezing(clock, deadlines, settings.freeze_grace_ms / 1000),
+        freezing=Freezing(clock, settings.freeze_grace_ms / 1000),
         record=records.record_invocation,
         cells=cells,
     )

@@ -86,7 +86,7 @@ class Environments:
         self._reaper = tools.deadlines.timer(self._reap)
         self._graces: deque[tuple[float, Callable[[], None]]] = deque()
         self._grace_timer = tools.deadlines.timer(self._end_graces)
-        self._deadlines: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
         self._is_closing = False
 
     @property
@@ -110,7 +110,9 @@ class Environments:
         return self._room.reserved_mib
 
     async def __aenter__(self) -> "Environments":
-        self._deadlines = asyncio.get_running_loop().create_task(self._tools.deadlines.run(), name="deadlines")
+        loop = asyncio.get_running_loop()
+        self._loops.append(loop.create_task(self._tools.deadlines.run(), name="deadlines"))
+        self._loops.append(loop.create_task(self._tools.freezing.run(), name="freezing"))
         return self
 
     async def __aexit__(
@@ -128,9 +130,9 @@ class Environments:
             for task in tuple(self._tasks.values()):
                 task.cancel()
             await asyncio.gather(ended, return_exceptions=True)
-        if self._deadlines is not None:
-            self._deadlines.cancel()
-            await asyncio.gather(self._deadlines, return_exceptions=True)
+        for each in self._loops:
+            each.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
 
     def take(self, version: FunctionVersion, call: InvokeCall) -> "Taking":
         """Yield an environment of ``version`` for ``call`` alone; on leaving it is free again once it is settled.

@@ -5,11 +5,11 @@ the first thing that any of it does is to thaw. ``Repose`` keeps this for one en
 so that a call costs two assignments, and an environment that is frozen costs nothing.
 """
 
+import asyncio
 from typing import Final, Protocol
 
 import structlog
 
-from lambent.environment.deadlines import Deadlines
 from lambent.model.clock import Clock
 from lambent.model.errors import HostError
 
@@ -37,13 +37,16 @@ class Freezable(Protocol):
 
 
 class Freezing:
-    """Freezes environments that were idle for ``grace_s``, and for less than twice that; ``grace_s`` 0: none ever."""
+    """Freezes environments that were idle for ``grace_s``, and for less than twice that; ``grace_s`` 0: none ever.
 
-    def __init__(self, clock: Clock, deadlines: Deadlines, grace_s: float = DEFAULT_GRACE_S) -> None:
+    ``run`` belongs to the owner's task group.
+    """
+
+    def __init__(self, clock: Clock, grace_s: float = DEFAULT_GRACE_S) -> None:
         self._clock = clock
         self._grace_s = grace_s
         self._watched: list[Repose] = []
-        self._timer = deadlines.timer(self._scan)
+        self._wake: asyncio.Future[None] | None = None
 
     @property
     def is_on(self) -> bool:
@@ -53,16 +56,25 @@ class Freezing:
     def watch(self, repose: "Repose") -> None:
         """Freeze ``repose`` when it was idle for the grace; forget it when it is frozen or busy."""
         self._watched.append(repose)
-        if self._timer.due_mono_s is None:
-            self._set_timer()
+        if (wake := self._wake) is not None:
+            self._wake = None
+            if not wake.done():
+                wake.set_result(None)
 
-    def _scan(self) -> None:
-        self._watched = [repose for repose in self._watched if repose.stays_watched()]
-        if self._watched:
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        self._timer.set(self._clock.mono_s() + self._grace_s)
+    async def run(self) -> None:
+        """Look each grace at who is watched, and sleep while nobody is; until cancelled."""
+        # Under load this wakes a hundred times a second: a sleep of its own costs a fraction of a shared timer.
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                if not self._watched:
+                    self._wake = loop.create_future()
+                    await self._wake
+                await self._clock.sleep_s(self._grace_s)
+                watched, self._watched = self._watched, []
+                self._watched += filter(_stays_watched, watched)
+        finally:
+            self._wake = None
 
 
 class Repose:
@@ -121,3 +133,11 @@ class Repose:
             return
         self.is_frozen = True
         self.held_memory_bytes = self._sandbox.held_memory_bytes()
+
+
+def _stays_watched(repose: Repose) -> bool:
+    try:
+        return repose.stays_watched()
+    except Exception:  # the edge of one unit of work: the others are to be frozen all the same
+        log.exception("freezing_failed")
+        return False

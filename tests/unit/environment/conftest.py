@@ -124,7 +124,7 @@ def make_world(script=echo, *, grace_s=DEFAULT_GRACE_S):
         open_log=open_log,
         clock=clock,
         deadlines=deadlines,
-        freezing=Freezing(clock, deadlines, grace_s),
+        freezing=Freezing(clock, grace_s),
         record=records.append,
     )
     return World(clock, driver, tools, logs, records, code)
@@ -142,7 +142,7 @@ async def one_environment(world, version=VERSION, *, is_awaited=True):
     """Yield a living environment; it is retired at the end."""
     environment = ExecutionEnvironment(version, EnvironmentId("e" * 32), world.tools)
     async with asyncio.TaskGroup() as group:
-        deadlines = group.create_task(world.tools.deadlines.run())
+        loops = [group.create_task(each.run()) for each in (world.tools.deadlines, world.tools.freezing)]
         owner = group.create_task(environment.live())
         try:
             if is_awaited:
@@ -153,7 +153,8 @@ async def one_environment(world, version=VERSION, *, is_awaited=True):
             environment.retire()
             async with asyncio.timeout(WAIT_LIMIT_S):
                 await asyncio.wait((owner,))
-            deadlines.cancel()
+            for each in loops:
+                each.cancel()
 
 
 @asynccontextmanager
