@@ -70,11 +70,17 @@ def test_a_counting_thread_stands_still_for_two_seconds_and_goes_on(functions, d
     assert after.payload["cpu_s"] - before["cpu_s"] < SLACK_S
 
 
-def test_an_idle_function_uses_no_cpu(server, functions, deploy):
-    name = deploy(COUNTS, MemorySize=1769)
-    before = set(sandboxed(server))
-    aws.invoke(functions, name, False)
-    pids = set(sandboxed(server)) - before
+@pytest.fixture
+def alone(state_dir):
+    """A server without prepared sandboxes, whose processes there are no others than those of its functions."""
+    with LambentProcess(state_dir, settings={"max_cells": 0}) as server:
+        yield server
+
+
+def test_an_idle_function_uses_no_cpu(alone):
+    functions = aws.client("lambda", alone.endpoint)
+    aws.invoke(functions, aws.create(functions, COUNTS, MemorySize=1769), False)
+    pids = sandboxed(alone)
     assert pids
     ticks = -1
     give_up_at = time.monotonic() + 5
@@ -85,15 +91,15 @@ def test_an_idle_function_uses_no_cpu(server, functions, deploy):
     assert cpu_ticks(pids) == ticks
 
 
-def test_a_frozen_function_is_ended_with_all_its_processes(server, functions):
+def test_a_frozen_function_is_ended_with_all_its_processes(alone):
+    functions = aws.client("lambda", alone.endpoint)
     name = aws.create(functions, COUNTS)
-    before = set(sandboxed(server))
     aws.invoke(functions, name, False)
-    pids = set(sandboxed(server)) - before
+    assert sandboxed(alone)
     time.sleep(0.1)  # frozen by now, or as good: either way it has to end
     functions.delete_function(FunctionName=name)
     give_up_at = time.monotonic() + 10
-    while pids & set(sandboxed(server)):
+    while sandboxed(alone):
         assert time.monotonic() < give_up_at, "it outlives its function"
         time.sleep(0.02)
 
