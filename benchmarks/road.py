@@ -41,7 +41,7 @@ from lambent.frontend.invoke import InvokeDoor
 from lambent.http.application import Application
 from lambent.http.limits import PATIENT, HttpLimits
 from lambent.http.server import HttpServer
-from lambent.invoke.access import OwnAccountOnly
+from lambent.invoke.access import FunctionPolicies
 from lambent.invoke.concurrency import Concurrency
 from lambent.invoke.invoker import Invoker
 from lambent.invoke.records import InvocationRecords
@@ -239,7 +239,7 @@ async def open_road() -> AsyncIterator[Road]:
     answers, codec, calls = Answers(clock), ServiceCodec.load("lambda"), Calls()
     async with Environments(tools, PoolLimits(drain_s=0.1)) as environments:
         view: Any = SimpleNamespace(resolve=lambda target: VERSION)
-        invoker = Invoker(OwnAccountOnly(), view, Concurrency(), environments, clock)
+        invoker = Invoker(FunctionPolicies(lambda target: ()), view, Concurrency(), environments, clock)
         door = InvokeDoor(invoker, codec, verify=verifier.verify, clock=clock, answers=answers, accept_event=_nothing)
         gateway = Gateway(
             {},

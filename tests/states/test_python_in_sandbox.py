@@ -20,7 +20,7 @@ from lambent.environment.environment import EnvironmentTools
 from lambent.environment.environments import Environments
 from lambent.environment.freezing import Freezing
 from lambent.environment.placement import PoolLimits
-from lambent.invoke.access import OwnAccountOnly
+from lambent.invoke.access import FunctionPolicies
 from lambent.invoke.concurrency import Concurrency
 from lambent.invoke.invoker import Invoker
 from lambent.model.functions import FunctionVersion, LogSettings
@@ -164,7 +164,7 @@ async def host(runtimes):
                 record=lambda record: None,
             )
             async with Environments(tools, PoolLimits()) as pool:
-                invoker = Invoker(OwnAccountOnly(), functions, Concurrency(), pool, clock)
+                invoker = Invoker(FunctionPolicies(lambda target: ()), functions, Concurrency(), pool, clock)
                 yield Host(invoker, pool, functions, logs)
 
 

@@ -43,7 +43,7 @@ from lambent.frontend.forwarding import Forwarding
 from lambent.frontend.gateway import Gateway
 from lambent.frontend.invoke import InvokeDoor
 from lambent.frontend.seams import AcceptEvent, DecideOrigin, Service, Services, Verify
-from lambent.invoke.access import OwnAccountOnly
+from lambent.invoke.access import FunctionPolicies
 from lambent.invoke.concurrency import Concurrency
 from lambent.invoke.functions import FunctionView
 from lambent.invoke.invoker import Invoker
@@ -193,7 +193,7 @@ async def start_data_plane(ground: Ground, logs: Logs, inside: EndpointInside) -
     loops.start("provisioned environments", keeper.run())
     loops.start("provisioned concurrency", ProvisionedReconciler(store.documents, view.resolve, keeper, clock).run())
     loops.start("package collection", PackageCollector(store.documents, ground.artifacts, clock).run())
-    invoker = Invoker(OwnAccountOnly(), view, concurrency, environments, clock)
+    invoker = Invoker(FunctionPolicies(view.find_statements), view, concurrency, environments, clock)
     return DataPlane(view, invoker, metrics, environments, cells)
 
 

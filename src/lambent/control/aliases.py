@@ -17,6 +17,7 @@ from lambent.model.errors import InvalidParameterValue, PreconditionFailed, Reso
 from lambent.model.functions import LATEST
 from lambent.model.invocations import Target
 from lambent.model.names import function_not_found
+from lambent.model.policies import policy_key
 from lambent.model.requests import Members, RequestContext
 from lambent.store.contract import Delete, Put
 
@@ -87,11 +88,12 @@ class AliasCommands:
         target, name = parse_unqualified(ctx, members, "DeleteAlias"), members["Name"]
 
         async def decide(current: FunctionRecord) -> tuple[FamilyChange, None]:
-            # Recorded from AWS (2025-11): what is provisioned for an alias goes with it.
+            # Recorded from AWS (2025-11): what is provisioned for an alias goes with it; its policy is assumed to.
             plan = await self._records.plan_writes(
                 ctx.scope, lambda plan: plan.with_provisioned(target.name, name, None)
             )
-            return FamilyChange(current.spec, (Delete(alias_key(ctx.scope, target.name, name)), *plan)), None
+            gone = (alias_key(ctx.scope, target.name, name), policy_key(ctx.scope, target.name, name))
+            return FamilyChange(current.spec, (*map(Delete, gone), *plan)), None
 
         await self._records.change_family(ctx.scope, target.name, function_not_found(target), decide)
         return {}

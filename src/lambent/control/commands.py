@@ -10,6 +10,7 @@ from lambent.control.destinations import Reachable
 from lambent.control.event_configs import EventConfigCommands
 from lambent.control.functions import FunctionCommands
 from lambent.control.lists import FunctionLists
+from lambent.control.permissions import PermissionCommands
 from lambent.control.provisioned import ProvisionedCommands
 from lambent.control.quotas import AccountQuotas
 from lambent.control.records import FunctionRecords
@@ -57,6 +58,7 @@ class LambdaCommands:
         self._concurrency = ConcurrencyCommands(records, quotas)
         self._event_configs = EventConfigCommands(documents, records, reachable, clock)
         self._provisioned = ProvisionedCommands(records, quotas, clock)
+        self._permissions = PermissionCommands(records)
         self._lists = FunctionLists(records, answers)
         self._tags = TagCommands(records)
         self._account = AccountCommands(records, quotas)
@@ -85,6 +87,9 @@ class LambdaCommands:
             "GetProvisionedConcurrencyConfig": self._provisioned.get,
             "DeleteProvisionedConcurrencyConfig": self._provisioned.delete,
             "ListProvisionedConcurrencyConfigs": self._provisioned.list_configs,
+            "AddPermission": self._permissions.add,
+            "RemovePermission": self._permissions.remove,
+            "GetPolicy": self._permissions.get,
             "GetAccountSettings": self._account.get_settings,
             "TagResource": self._tags.tag,
             "UntagResource": self._tags.untag,

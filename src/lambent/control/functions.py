@@ -24,6 +24,7 @@ from lambent.model.errors import InvalidParameterValue, ResourceConflict
 from lambent.model.functions import LATEST
 from lambent.model.invocations import Target
 from lambent.model.names import MISMATCH, function_not_found, is_alias_name, is_latest
+from lambent.model.policies import policy_key
 from lambent.model.requests import Members, RequestContext
 from lambent.store.contract import Delete, Put
 
@@ -162,7 +163,8 @@ class FunctionCommands:
             plan = await self._records.plan_writes(
                 target.scope, lambda plan: plan.with_provisioned(target.name, number, None)
             )
-            return FamilyChange(current.spec, (Delete(version.spec.key), *plan)), None
+            gone = (version.spec.key, policy_key(target.scope, target.name, number))
+            return FamilyChange(current.spec, (*map(Delete, gone), *plan)), None
 
         missing = function_not_found(replace(target, qualifier=None))
         await self._records.change_family(target.scope, target.name, missing, decide)

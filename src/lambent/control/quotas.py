@@ -13,6 +13,8 @@ TAGS_LIMIT: Final = 50
 TAG_RESERVED_PREFIX: Final = "aws:"
 # Developer guide, "Configuring reserved concurrency": what always stays for functions without a share.
 UNRESERVED_MINIMUM: Final = 100
+# Developer guide, "Lambda quotas": function resource-based policy.
+POLICY_LIMIT_BYTES: Final = 20_480
 # API reference, ListFunctions: "returns up to 50 items per call", whatever MaxItems says.
 LIST_PAGE_LIMIT: Final = 50
 

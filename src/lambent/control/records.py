@@ -47,6 +47,7 @@ from lambent.model.functions import LATEST
 from lambent.model.ids import Scope
 from lambent.model.invocations import Target
 from lambent.model.names import function_not_found, is_alias_name
+from lambent.model.policies import PolicySpec, parse_policy, policies_prefix, policy_key
 from lambent.store.contract import ABSENT, Conflict, Delete, Doc, Documents, Expect, Put
 
 _BLOCK: Final = 1000  # documents read at a time where all are read
@@ -104,6 +105,12 @@ class FunctionRecords:
         doc = await self._documents.find(alias_key(function.scope, function.name, name))
         alias = None if doc is None else parse_alias(doc.value)
         return alias if alias is not None and _is_of(function, alias) else None
+
+    async def find_policy(self, function: FunctionSpec, qualifier: str | None) -> PolicySpec | None:
+        """Return the policy of the function, or of one of its versions or aliases, or None."""
+        doc = await self._documents.find(policy_key(function.scope, function.name, qualifier))
+        policy = None if doc is None else parse_policy(doc.value)
+        return policy if policy is not None and _is_of(function, policy) else None
 
     async def get_target(self, target: Target) -> FunctionRecord:
         """Return what ``target`` names, with the function's own tags; raise function_not_found with it as written."""
@@ -206,6 +213,7 @@ class FunctionRecords:
             record = await self.get(scope, name, missing)
             keys = [doc.key async for doc in self._all(aliases_prefix(scope, name))]
             keys += [doc.key async for doc in self._all(event_configs_prefix(scope, name))]
+            keys += [doc.key async for doc in self._all(policies_prefix(scope, name))]
             keys += [doc.key async for doc in self._all(version_specs_prefix(scope, name))]
             is_last = len(keys) <= _FAMILY_BLOCK
             own: Write = Delete(record.spec.key, expect=record.rev)
@@ -279,8 +287,8 @@ def _joined(doc: Doc, status: Doc | None) -> FunctionRecord:
     return FunctionRecord(spec, joined_status(spec, parse_function_status(status.value) if status else None), doc.rev)
 
 
-def _is_of(function: FunctionSpec, member: FunctionSpec | AliasSpec) -> bool:
-    """Return whether a version or alias is this function's, and not left over from a namesake that is gone."""
+def _is_of(function: FunctionSpec, member: FunctionSpec | AliasSpec | PolicySpec) -> bool:
+    """Return whether a version, alias or policy is this function's, and not left over from a namesake that is gone."""
     return member.first_generation == function.first_generation
 
 

@@ -210,7 +210,15 @@ class InvokeDoor:
     def _target(self, asked: InvokeRequest, scope: Scope, caller_arn: str) -> Target:
         if asked.is_plain_name:
             return Target(scope, asked.function, asked.qualifier)
-        return parse_function_reference(asked.function, asked.qualifier, scope, "InvokeFunction", caller_arn=caller_arn)
+        return parse_function_reference(
+            asked.function,
+            asked.qualifier,
+            scope,
+            "InvokeFunction",
+            caller_arn=caller_arn,
+            # The road asks the function's policy; what is accepted for later goes no such road.
+            may_cross_accounts=asked.invocation_type != "Event",
+        )
 
     def _send(self, reply: Reply, status: int, call: InvokeCall) -> None:
         headers = (

@@ -7,7 +7,7 @@ are snapshots under keys of their own; an alias names one of them, or draws betw
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -41,10 +41,19 @@ from lambent.model.functions import LATEST, FunctionVersion
 from lambent.model.ids import FunctionArn, Scope
 from lambent.model.invocations import Target
 from lambent.model.names import function_not_found, is_alias_name
+from lambent.model.policies import POLICY_SPECS, parse_policy, policy_key
 from lambent.store.contract import Cursor, Documents, StoreError, WatchLost
 
 RETRY_S: Final = 0.5
-_FOLLOWED: Final = (FUNCTION_SPECS, FUNCTION_STATUSES, VERSION_SPECS, VERSION_STATUSES, ALIAS_SPECS, CONCURRENCY_SPECS)
+_FOLLOWED: Final = (
+    FUNCTION_SPECS,
+    FUNCTION_STATUSES,
+    VERSION_SPECS,
+    VERSION_STATUSES,
+    ALIAS_SPECS,
+    CONCURRENCY_SPECS,
+    POLICY_SPECS,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +110,16 @@ class FunctionView:
         if qualifier != LATEST and is_alias_name(qualifier):
             return self._resolve_alias(name, target)
         return self._load_version(name, target)
+
+    def find_statements(self, target: Target) -> Sequence[Mapping[str, Any]]:
+        """Return the statements of the policy of ``target`` as it is named; none where it has no policy."""
+        stored = self._values.get(policy_key(target.scope, target.name, target.qualifier))
+        function = self._values.get(function_spec_key(target.scope, target.name))
+        if stored is None or function is None:
+            return ()
+        policy = parse_policy(msgspec.json.decode(stored))
+        is_own = msgspec.json.decode(function).get("first_generation") == policy.first_generation
+        return policy.statements if is_own else ()
 
     async def load(self) -> None:
         """Read every function's documents; returns when ``resolve`` answers for all that is stored."""
@@ -216,6 +235,8 @@ class FunctionView:
 
     def _refresh(self, key: str) -> None:
         """Drop what ``key`` speaks of, if it was invoked, and say which generation of it may go on."""
+        if key.startswith(POLICY_SPECS):
+            return  # read when somebody of another account calls
         if key.startswith(CONCURRENCY_SPECS):
             self._refresh_plan(key)
             return

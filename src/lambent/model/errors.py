@@ -63,6 +63,12 @@ class ProvisionedConfigNotFound(CallerError):
         super().__init__("No Provisioned Concurrency Config found for this function")
 
 
+class PolicyLengthExceeded(CallerError):
+    """A resource policy would be larger than 20 KB."""
+
+    code = "PolicyLengthExceededException"
+
+
 class ResourceConflict(CallerError):
     """The resource exists already, or another operation is in progress."""
 

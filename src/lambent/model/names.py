@@ -66,16 +66,25 @@ def parse_function_name(text: str) -> FunctionName:
 
 
 def parse_function_reference(
-    text: str, qualifier: str | None, scope: Scope, operation: str, *, caller_arn: str = ""
+    text: str,
+    qualifier: str | None,
+    scope: Scope,
+    operation: str,
+    *,
+    caller_arn: str = "",
+    may_cross_accounts: bool = False,
 ) -> Target:
     """Return which function the members FunctionName and Qualifier of ``operation`` mean in ``scope``.
 
     Recorded from AWS, in this order: model constraints, the qualifier said twice, region, account, existence; the
-    last is the caller's to check. Only CreateFunction holds a bare name to 64 characters; others do not find it.
+    last is the caller's to check. With ``may_cross_accounts`` another account is no error here: who calls this
+    asks that account's policies. Only CreateFunction holds a bare name to 64 characters; others do not find it.
     """
     written = parse_function_name(text)
     if written.qualifier and qualifier and written.qualifier != qualifier:
         raise InvalidParameterValue(MISMATCH)
+    if may_cross_accounts and written.account_id is not None:
+        scope = Scope(written.account_id, scope.region)
     _require_scope(written.region, written.account_id, scope, operation, text, caller_arn)
     if operation == "CreateFunction" and len(written.name) > FUNCTION_NAME_LIMIT_CHARS:
         # Recorded from AWS: the text of a model constraint under the code of a rule.

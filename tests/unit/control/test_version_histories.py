@@ -172,6 +172,9 @@ class Calls:
 async def play(steps):
     model, calls = Model(), Calls()
     await calls.world.create_active()
+    for name in ("publish", "configure", "publish"):
+        getattr(model, name)()
+        await getattr(calls, name)()
     for name, *members in steps:
         expected, refused = None, None
         try:

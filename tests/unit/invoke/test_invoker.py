@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lambent.invoke.access import OwnAccountOnly
+from lambent.invoke.access import FunctionPolicies
 from lambent.invoke.concurrency import Concurrency
 from lambent.invoke.invoker import Invoker
 from lambent.invoke.records import WAITING_LIMIT, InvocationRecords
@@ -85,7 +85,7 @@ def version(kit):
 def make_invoker(version, limit=1000):
     environments, concurrency = Environments(), Concurrency(limit)
     return (
-        Invoker(OwnAccountOnly(), Functions(version), concurrency, environments, FakeClock()),
+        Invoker(FunctionPolicies(lambda target: ()), Functions(version), concurrency, environments, FakeClock()),
         environments,
         concurrency,
     )
