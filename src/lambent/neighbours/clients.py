@@ -1,4 +1,7 @@
-"""The one seam for calls of our own to other AWS services: botocore, which blocks, on threads of its own."""
+"""The one seam for calls of our own to other AWS services: botocore, which blocks, on threads of its own.
+
+It is imported when the first call is made: a fifth of a server's start, and most servers never need it.
+"""
 
 import asyncio
 import contextlib
@@ -8,10 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
-
-import botocore.session
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from lambent.model.errors import NeighbourRefusal
 from lambent.model.ids import Scope
@@ -83,6 +82,9 @@ class NeighbourClients:
             return self._clients[service, scope]
 
     def _make_client(self, service: str, scope: Scope) -> Any:
+        import botocore.session
+        from botocore.config import Config
+
         neighbour = self._catalogue.get_neighbour(service)
         credentials = self._catalogue.find_credentials(service, scope)
         is_ours = isinstance(neighbour, At)
@@ -117,6 +119,8 @@ def _say_account(account_id: str, request: Any, **_: object) -> None:
 @contextlib.contextmanager
 def refusals(service: str) -> Iterator[None]:
     """Turn what botocore raises into NeighbourRefusal."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
         yield
     except ClientError as error:
