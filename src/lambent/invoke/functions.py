@@ -240,6 +240,8 @@ class FunctionView:
         if key.startswith(CONCURRENCY_SPECS):
             self._refresh_plan(key)
             return
+        if not (self._versions or self._aliases):
+            return  # nobody invoked anything yet: at a start, this is asked for every function there is
         scope, function, qualifier = parse_function_key(key)
         name = (scope.account_id, scope.region, function, qualifier)
         if key.startswith(ALIAS_SPECS):

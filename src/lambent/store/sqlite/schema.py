@@ -11,6 +11,7 @@ from typing import Final
 
 from lambent.model.errors import Refused
 from lambent.store.files import sync_folder
+from lambent.store.write_ahead import use_write_ahead_log
 
 APPLICATION_ID: Final = 0x6C616D62  # "lamb"
 BUSY_TIMEOUT_MS: Final = 5000
@@ -61,7 +62,6 @@ def connect(path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, synchronous: 
     for pragma in (
         f"busy_timeout={busy_timeout_ms}",
         "auto_vacuum=INCREMENTAL",  # counts only before the first table
-        "journal_mode=WAL",
         # With NORMAL a power cut loses what was acknowledged since the last checkpoint, and no `kill -9` shows it.
         f"synchronous={synchronous}",
         "wal_autocheckpoint=4000",
@@ -71,6 +71,7 @@ def connect(path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, synchronous: 
         "temp_store=MEMORY",
     ):
         db.execute(f"PRAGMA {pragma}").fetchall()
+    use_write_ahead_log(db)
     return db
 
 

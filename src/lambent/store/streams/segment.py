@@ -13,6 +13,7 @@ from typing import Final
 
 from lambent.store.contract import Entry
 from lambent.store.limits import after_prefix
+from lambent.store.write_ahead import use_write_ahead_log
 
 Row = tuple[int, int, bytes]  # number, at_ms, body
 
@@ -73,13 +74,13 @@ class Segment:
         for pragma in (
             "busy_timeout=5000",
             "auto_vacuum=INCREMENTAL",
-            "journal_mode=WAL",
             "synchronous=NORMAL",
             "wal_autocheckpoint=500",
             "journal_size_limit=1048576",
             "cache_size=-4096",
         ):
             self._db.execute(f"PRAGMA {pragma}").fetchall()
+        use_write_ahead_log(self._db)
         if create:
             self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         self._db.execute("SELECT sealed FROM state").fetchone()  # fails here for what is no segment
