@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from lambent.sandbox.launcher.packet_filter import FLOWS
+
 from .inside import open_driver, open_inside, until
 from .world import HOST_LAN, HOST_OTHER, HOST_WAN, LAN, LOCAL, METADATA, PRIVATE, PUBLIC, SHARED
 
@@ -145,6 +147,34 @@ async def test_a_neighbour_of_the_host_that_takes_it_for_a_router(world):
                 await until(lambda: heard(world, token))  # noqa: B023  awaited in this turn
             world.host.do(f"with socket.socket(2, 2) as s:\n    s.sendto(b'x', ({PUBLIC!r}, 7777)); s.recv(9)")
             assert heard(world, token) == arrives
+
+
+FLOOD = f"""
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+    for port in range(20000, 20000 + {FLOWS + 3000}):
+        try:
+            peer.sendto(b"x", ({PUBLIC!r}, port))
+        except OSError:
+            pass
+"""
+TRACKED = "result = int(open('/proc/sys/net/netfilter/nf_conntrack_count').read())"
+
+
+async def test_a_sandbox_that_fills_the_hosts_table_of_flows(world):
+    for weaken in ((), ("egress-flows",)):
+        async with open_driver(world, weaken=weaken) as driver, open_inside(driver) as inside:
+            before = world.host.do(TRACKED)
+            await inside.do(FLOOD)
+            assert (world.host.do(TRACKED) - before > FLOWS + 100) == bool(weaken)
+
+
+async def test_all_sandboxes_together_leave_the_host_half_of_its_table(world):
+    async with open_driver(world):
+        (rule,) = [
+            line for line in world.on_host_say("/usr/sbin/nft", "list", "ruleset").splitlines() if "over" in line
+        ]
+        most = int(world.host.do("result = open('/proc/sys/net/netfilter/nf_conntrack_max').read()"))
+        assert f"ct count over {most // 2}" in rule
 
 
 async def test_a_sandbox_that_asks_the_router_for_more_than_names(world, kind):

@@ -31,7 +31,9 @@ SPECIAL = (  # IANA IPv4 Special-Purpose Address Registry, what is not globally 
 def test_every_defence_is_a_part_of_the_rules_that_can_be_left_out(defence):
     def render(weakened):
         return packet_filter.render_router("169.254.78.1", host=["203.0.113.9"], weakened=weakened) + (
-            packet_filter.render_host("lambent_1", "lambent1", "169.254.1.2", opened=["eth0"], weakened=weakened)
+            packet_filter.render_host(
+                "lambent_1", "lambent1", "169.254.1.2", flows=9, opened=["eth0"], weakened=weakened
+            )
         )
 
     assert render(frozenset({defence})) != render(frozenset())

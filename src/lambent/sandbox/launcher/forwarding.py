@@ -11,6 +11,7 @@ from lambent.sandbox.launcher import kernel, nft
 TABLES: Final = "lambent_"
 _OPENED: Final = "opened"
 _NAMED: Final = '"lambent'
+_USUAL_FLOWS: Final = 65_536
 _EVERYWHERE: Final = "/proc/sys/net/ipv4/ip_forward"
 
 
@@ -42,6 +43,14 @@ def find_obstacle(ruleset: Sequence[Mapping[str, Any]]) -> str:
 
 def _table_of(entry: Mapping[str, Any]) -> tuple[str, str]:
     return entry["family"], entry["table"]
+
+
+def flows_for_sandboxes() -> int:
+    """Return how many of the host's tracked flows may be sandboxes': half, so that the host keeps its own."""
+    try:
+        return max(1, int(kernel.read_file("/proc/sys/net/netfilter/nf_conntrack_max")) // 2)
+    except FileNotFoundError:  # nobody has tracked any yet
+        return _USUAL_FLOWS // 2
 
 
 def open_up(names: Iterable[str]) -> None:

@@ -26,9 +26,11 @@ REFUSED: Final = (
 # The router's ends of sandboxes' cables, and of the one that leads out.
 SANDBOX_LINKS: Final = "s*"
 UPLINK: Final = "uplink"
+# What one sandbox may have going on at once: the kernel remembers every flow, in a table that others need, too.
+FLOWS: Final = 8192
 DEFENCES: Final = frozenset(
     {"egress-ranges", "egress-host", "egress-neighbours", "egress-source", "egress-protocols", "egress-inbound"}
-    | {"egress-rate"}
+    | {"egress-flows", "egress-rate"}
 )
 
 
@@ -51,6 +53,7 @@ table inet lambent {{
   {_set("refused", [] if "egress-ranges" in weakened else REFUSED)}
   {_set("allowed", allowed)}
   {_set("host", [] if "egress-host" in weakened else host)}
+  {_FLOWS_SET}
   chain refuse {{
     counter reject with icmpx type admin-prohibited
   }}
@@ -73,6 +76,7 @@ table inet lambent {{
     ip daddr @refused ip daddr != @allowed goto refuse
     {_unless("egress-protocols", weakened, "tcp dport 25 goto refuse")}
     {_unless("egress-protocols", weakened, "meta l4proto != { tcp, udp } goto refuse")}
+    {_unless("egress-flows", weakened, _flows(FLOWS))}
     meta nfproto ipv4 accept
   }}
   chain leaving {{
@@ -84,18 +88,25 @@ table inet lambent {{
 
 
 def render_host(
-    table: str, cable: str, router: str, *, opened: Sequence[str] = (), weakened: frozenset[str] = frozenset()
+    table: str,
+    cable: str,
+    router: str,
+    *,
+    flows: int,
+    opened: Sequence[str] = (),
+    weakened: frozenset[str] = frozenset(),
 ) -> str:
     """Return the table of the host: its own addresses are refused, the router's packets take the host's address.
 
-    ``cable``: the host's end, ``router``: the address at the other. ``opened``: interfaces that forward only because
-    of us, where whatever else would now be forwarded is dropped.
+    ``cable``: the host's end, ``router``: the address at the other. ``flows``: of all sandboxes together.
+    ``opened``: interfaces that forward only because of us, where whatever else would now be forwarded is dropped.
     """
     names = f"elements = {{ {', '.join(_quoted(opened))} }}" if opened else ""
     refuse = f'iifname "{cable}" meta l4proto tcp counter reject with tcp reset\n    iifname "{cable}" counter drop'
     return f"""
 table inet {table} {{
   set opened {{ type ifname; {names} }}
+  {_FLOWS_SET}
   chain to_host {{
     type filter hook input priority filter - 10; policy accept;
     {_unless("egress-host", weakened, refuse)}
@@ -105,6 +116,7 @@ table inet {table} {{
     ct state established,related accept
     {_unless("egress-host", weakened, f'iifname "{cable}" ct status dnat counter drop')}
     {_unless("egress-inbound", weakened, f'oifname "{cable}" counter drop')}
+    {_unless("egress-flows", weakened, f'iifname "{cable}" {_flows(flows)}')}
     iifname @opened ct status dnat accept
     {_unless("egress-inbound", weakened, "iifname @opened counter drop")}
   }}
@@ -121,6 +133,13 @@ def render_host_addresses(addresses: Iterable[str]) -> str:
     elements = ", ".join(sorted(set(addresses)))
     added = f"add element inet lambent host {{ {elements} }}\n" if elements else ""
     return f"flush set inet lambent host\n{added}"
+
+
+_FLOWS_SET: Final = "set flows { type ipv4_addr; size 65535; flags dynamic; }"
+
+
+def _flows(most: int) -> str:
+    return f"ct state new add @flows {{ ip saddr ct count over {most} }} counter drop"
 
 
 def _set(name: str, elements: Sequence[str]) -> str:

@@ -91,7 +91,10 @@ class HostNat:
         finally:
             host.close()
         opened = forwarding.find_closed(self._cable, self._host)
-        rules = packet_filter.render_host(self._table, self._cable, there, opened=opened, weakened=self._weakened)
+        flows = forwarding.flows_for_sandboxes()
+        rules = packet_filter.render_host(
+            self._table, self._cable, there, flows=flows, opened=opened, weakened=self._weakened
+        )
         nft.apply(rules, self._host)
         forwarding.open_up(opened)
         links.do(
