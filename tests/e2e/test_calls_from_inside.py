@@ -93,6 +93,19 @@ def test_a_function_is_its_roles_session_and_who_calls_from_outside_is_another(f
     assert (outside["Arn"], outside["UserId"]) == ("arn:aws:iam::000000000000:root", "000000000000")
 
 
+def test_a_function_assumes_another_role_and_calls_with_what_it_got(functions, python, echo):
+    code = """
+role = {"RoleArn": "arn:aws:iam::000000000000:role/team/other", "RoleSessionName": "from-inside"}
+given = boto3.client("sts").assume_role(**role)["Credentials"]
+names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+key = dict(zip(names, (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])))
+answer = boto3.client("lambda", **key).invoke(FunctionName=event["name"], Payload=b"1")
+result = [boto3.client("sts", **key).get_caller_identity()["Arn"], answer["StatusCode"]]
+"""
+    arn = "arn:aws:sts::000000000000:assumed-role/other/from-inside"
+    assert aws.invoke(functions, python, {"code": code, "name": echo}).payload == [arn, 200]
+
+
 def test_a_function_may_call_itself(functions, python):
     code = """
 if event["depth"] == 0:

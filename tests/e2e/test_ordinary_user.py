@@ -147,6 +147,13 @@ def test_boto3_does_the_main_flow(theirs, endpoint):
     client.delete_function(FunctionName=name)
 
 
+def test_a_function_calls_aws_at_the_endpoint_inside(theirs, endpoint):
+    client = aws.client("lambda", endpoint)
+    source = "import boto3\ndef handler(event, context):\n    return boto3.client('sts').get_caller_identity()['Arn']\n"
+    name = aws.create(client, source, Timeout=30, MemorySize=512)
+    assert aws.invoke(client, name).payload == f"arn:aws:sts::000000000000:assumed-role/e2e/{name}"
+
+
 def test_other_runtimes_run_too(theirs, endpoint):
     client = aws.client("lambda", endpoint)
     node = aws.packed({"index.mjs": "export const handler = async (event) => event;\n"})

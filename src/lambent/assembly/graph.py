@@ -224,7 +224,7 @@ def build_services(
     return {
         "lambda": Service(ServiceCodec.load("lambda"), {**commands.commands(), **events.commands()}),
         "logs": Service(ServiceCodec.load("logs"), logs_api.commands),
-        "sts": Service(ServiceCodec.load("sts"), StsApi().commands),
+        "sts": Service(ServiceCodec.load("sts"), StsApi(ground.roles).commands),
     }
 
 

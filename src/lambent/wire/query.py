@@ -56,6 +56,7 @@ _RENAMED: Final[Mapping[str, QueryError]] = MappingProxyType(
         "IncompleteSignatureException": QueryError("IncompleteSignature", 400),
         "ExpiredTokenException": QueryError("ExpiredToken", 403),
         "AccessDeniedException": QueryError("AccessDenied", 403),
+        "InvalidParameterValueException": QueryError("InvalidParameterValue", 400),
         "ValidationException": QueryError("ValidationError", 400),
         "SerializationException": QueryError("MalformedInput", 400),
     }

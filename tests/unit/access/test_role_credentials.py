@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lambent.access.role_credentials import RoleCredentials
+from lambent.access.role_credentials import DERIVED_LIMIT, RoleCredentials
 from lambent.model.functions import FunctionVersion, LogSettings
 from lambent.model.ids import Digest, Scope
 from lambent.testing.clock import FakeClock
@@ -97,3 +97,30 @@ async def test_a_jump_of_the_wall_clock_neither_ends_nor_prolongs_a_session(role
         assert session.find_credential(key) is not None
         await clock.advance_s(LIFETIME_S)
         assert session.find_credential(key) is None
+
+
+@pytest.mark.anyio
+async def test_what_is_derived_from_an_environments_key_is_known_there_alone_and_ends_with_it(roles, clock):
+    with roles.open_session(VERSION) as session, roles.open_session(VERSION) as other:
+        derived = roles.derive(session.issue()[0], "000000000000", "arn:derived", 900).access_key
+        again = roles.derive(derived, "000000000000", "arn:derived", 900).access_key
+        for key in (derived, again):
+            assert (session.find_credential(key).arn, other.find_credential(key)) == ("arn:derived", None)
+            assert roles.find_credential(key) is not None
+        session.issue()
+        assert [session.find_credential(key) for key in (derived, again)] == [None, None]
+
+
+def test_of_many_derived_keys_the_oldest_go_and_the_programs_own_stays(roles):
+    with roles.open_session(VERSION) as session:
+        own = session.issue()[0]
+        derived = [roles.derive(own, "000000000000", "arn:derived", 900).access_key for _ in range(DERIVED_LIMIT + 5)]
+        assert session.find_credential(own) is not None
+        assert [session.find_credential(key) is not None for key in derived] == [False] * 5 + [True] * DERIVED_LIMIT
+
+
+def test_what_is_derived_outside_is_of_no_environment_and_outlives_them(roles):
+    with roles.open_session(VERSION) as session:
+        key = roles.derive("AKIDOUTSIDE", "000000000000", "arn:derived", 900).access_key
+        assert session.find_credential(key) is None
+    assert roles.find_credential(key).expires_at is not None

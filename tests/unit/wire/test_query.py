@@ -144,7 +144,7 @@ def test_an_answer_is_wrapped_and_tells_the_requests_id():
         (Coded("MalformedPolicyDocumentException"), (400, "Sender", "MalformedPolicyDocument", "words")),
         (Coded("RegionDisabledException"), (403, "Sender", "RegionDisabledException", "words")),
         (AccessDenied("no"), (403, "Sender", "AccessDenied", "no")),
-        (InvalidParameterValue("no"), (400, "Sender", "InvalidParameterValueException", "no")),
+        (InvalidParameterValue("no"), (400, "Sender", "InvalidParameterValue", "no")),
         (
             HostError("secret"),
             (500, "Receiver", "InternalFailure", "An error occurred and the request cannot be processed."),
