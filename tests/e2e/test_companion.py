@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -67,6 +68,20 @@ def test_other_services_answer_at_the_one_endpoint(lambent):
     assert address.startswith(lambent.endpoint)
     queues.send_message(QueueUrl=address, MessageBody="x")
     assert receive(queues, "q")[0]["Body"] == "x"
+
+
+@pytest.mark.parametrize("path", ["/moto-api/reset", "/moto%2Dapi/reset", "/moto-api/recorder/download-recording"])
+def test_nobody_clears_the_companion_or_reads_what_others_asked(lambent, path):
+    objects = aws.client("s3", lambent.endpoint)
+    objects.create_bucket(Bucket="stays")
+    scope = "AKID/20260101/us-east-1/s3/aws4_request"
+    signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"}
+    request = urllib.request.Request(lambent.endpoint + path, data=b"", headers=signed)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    refused.value.close()
+    assert refused.value.code == 404
+    objects.head_bucket(Bucket="stays")
 
 
 def test_a_large_object_passes_through_in_both_directions(lambent, tmp_path):

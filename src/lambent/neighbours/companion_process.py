@@ -49,8 +49,20 @@ def _make_server(port: int) -> Any:
         def log_request(self, *_: object) -> None:
             """Say nothing."""
 
-    application = DomainDispatcherApplication(create_backend_app)
+    application = _without_own_api(DomainDispatcherApplication(create_backend_app))
     return make_server("127.0.0.1", port, application, threaded=True, request_handler=Quiet)
+
+
+def _without_own_api(application: Any) -> Any:
+    """Refuse moto's own paths: whoever may reach a service here could clear all of them, or read what others asked."""
+
+    def guarded(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ.get("PATH_INFO", "").startswith("/moto-api"):  # as moto itself tells them
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return []
+        return application(environ, start_response)
+
+    return guarded
 
 
 def _restore(recording: Path, seed: Path, url: str) -> int:
