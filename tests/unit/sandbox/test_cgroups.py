@@ -117,6 +117,16 @@ def test_who_holds_the_controls_freezes_thaws_and_sees_what_is_held(version, fil
     assert controls.held_memory_bytes() is None
 
 
+@pytest.mark.parametrize(
+    ("version", "file", "order"), [("v1", "freezer/freezer.state", "THAWED"), ("v2", "cgroup.freeze", "0")]
+)
+def test_what_is_killed_is_thawed_whoever_froze_it(version, file, order, tmp_path, request):
+    group = request.getfixturevalue(version)
+    (tmp_path / file).write_text("")
+    group.let_die()
+    assert (tmp_path / file).read_text() == order
+
+
 def test_without_a_cgroup_freezing_is_refused_and_thawing_does_nothing():
     controls = Controls({})
     controls.thaw()

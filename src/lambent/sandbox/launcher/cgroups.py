@@ -87,10 +87,11 @@ class Cgroup:
         return opened
 
     def let_die(self) -> None:
-        """Have what was killed die. SIGKILL reaches a process that v1 froze only when it is thawed."""
-        if self.version == 1 and "freezer" in self.folders:
+        """Thaw, so that what was killed dies: of a frozen tree neither version lets every process go to its end."""
+        if "freezer" in self.folders:
+            file, order = ("cgroup.freeze", "0") if self.version == 2 else ("freezer.state", "THAWED")
             with contextlib.suppress(OSError):
-                write_file(f"{self.folders['freezer']}/freezer.state", "THAWED")
+                write_file(f"{self.folders['freezer']}/{file}", order)
 
     def weigh_cpu(self, weight: int) -> None:
         """Give it so much of the processors beside its neighbours, who have 100 each."""
@@ -138,6 +139,7 @@ class Cgroup:
         if self.version == 2:
             with contextlib.suppress(OSError):  # since Linux 5.14: all at once, whatever they fork
                 write_file(f"{self.entrances()[0].removesuffix('procs')}kill", "1")
+                self.let_die()
                 return
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
