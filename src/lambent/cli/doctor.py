@@ -41,7 +41,7 @@ class Finding:
 def doctor(settings: Settings, *, as_json: bool) -> int:
     """Print the findings; exit code 1 when something required is missing."""
     findings = [*host_findings(settings), *driver_findings(settings), *runtime_findings(settings)]
-    findings += [*place_findings(settings), *server_findings(settings)]
+    findings += [*cell_findings(settings), *place_findings(settings), *server_findings(settings)]
     if as_json:
         print_json([asdict(each) for each in findings])
     else:
@@ -78,6 +78,18 @@ def driver_findings(settings: Settings) -> Sequence[Finding]:
 
     remedy = 'use the bubblewrap driver (driver = "bubblewrap")'
     return [Finding(f"driver process, {setting}", False, reason, remedy) for setting, reason in NOT_GIVEN]
+
+
+def cell_findings(settings: Settings) -> Sequence[Finding]:
+    """Return how many sandboxes may be prepared ahead of demand; without them a cold start takes as long as a spawn."""
+    from lambent.assembly.cells import count_cells
+    from lambent.sandbox.host_memory import HostMemory, default_budget_mib
+
+    count = count_cells(settings, settings.memory_budget_mib or default_budget_mib(HostMemory().read()))
+    if count:
+        return [Finding("prepared sandboxes", True, f"up to {count}, for cold starts of milliseconds")]
+    remedy = "set max_cells above 0, a memory_budget_mib of 1024 or more, and the bubblewrap driver"
+    return [Finding("prepared sandboxes", False, "none: every environment is spawned", remedy)]
 
 
 def server_findings(settings: Settings) -> Sequence[Finding]:
