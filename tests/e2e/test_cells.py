@@ -357,3 +357,20 @@ def described(server, name):
     command = [sys.executable, "-m", "lambent.cli.main", "describe", name, "--endpoint", server.endpoint]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return next(line for line in text.splitlines() if line.startswith("Cold start"))
+
+
+def test_a_launcher_that_dies_takes_all_cells_and_others_are_made(server, functions):
+    name = aws.create(functions, "def handler(event, context):\n    return event\n")
+    wait_for_cells(server)
+    old = set(cell_processes(server))
+    launcher = next(pid for pid, command in server.processes() if "launcher/main.py" in command and pid != server.pid)
+    os.kill(launcher, signal.SIGKILL)
+    give_up_at = time.monotonic() + WAIT_S
+    while not set(cell_processes(server)) - old or not status(server)["ready"].get(aws.PYTHON):
+        assert time.monotonic() < give_up_at, server.log()
+        time.sleep(0.05)
+    assert not old & {pid for pid, _ in server.processes()}
+    before = status(server)["taken"]
+    assert functions.invoke(FunctionName=name, Payload=b"7")["Payload"].read() == b"7"
+    assert status(server)["taken"] == before + 1
+    functions.delete_function(FunctionName=name)

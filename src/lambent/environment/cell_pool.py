@@ -270,10 +270,14 @@ class CellPool:
             self._failed(stock, cell.key, "it ended while it waited")
 
     def _failed(self, stock: _Stock, key: CellKey, reason: str) -> None:
-        """Wait longer with every cell in a row that came to nothing."""
+        """Wait longer with every cell in a row that came to nothing; those that end together count as one."""
+        now_mono_s = self._clock.mono_s()
+        if stock.retry_mono_s > now_mono_s:
+            self._wake.set()
+            return
         pause_s = min(FIRST_RETRY_S * 2**stock.failures, LONGEST_RETRY_S)
         stock.failures += 1
-        stock.retry_mono_s = self._clock.mono_s() + pause_s
+        stock.retry_mono_s = now_mono_s + pause_s
         log.warning("cell_lost", runtime=key.runtime, reason=reason, retry_s=pause_s)
         self._wake.set()
 

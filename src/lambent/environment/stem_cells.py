@@ -107,12 +107,12 @@ class StemCell:
         message = json.dumps({"environ": program.environ, "born": parts.born}, ensure_ascii=False).encode()
         if len(message) > ASSIGNMENT_LIMIT_BYTES:
             raise CellLost(f"{len(message)} bytes of variables are too many for a cell")
-        await parts.running.assign(replace(program.trees, runtime=None, interpreter=None), limits)
-        parts.output.serve(log)
-        parts.program.notify = notify
         try:
+            await parts.running.assign(replace(program.trees, runtime=None, interpreter=None), limits)
+            parts.output.serve(log)
+            parts.program.notify = notify
             parts.control.send(message)
-        except OSError as error:
+        except (HostError, OSError) as error:
             raise CellLost(f"a cell was gone when its function came: {error}") from error
         parts.control.close()
         return parts.program

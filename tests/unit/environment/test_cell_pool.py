@@ -160,6 +160,21 @@ async def test_a_dead_cell_is_replaced_later_and_later():
             assert pool.ready == {"a": ready}
 
 
+async def test_cells_that_die_together_are_replaced_after_one_pause():
+    async with open_pool(max_cells=4) as pool:
+        for _ in range(20):
+            pool.expect("a")
+        await rest()
+        assert pool.ready == {"a": 4}
+        for cell in pool.maker.made[:4]:
+            cell.die()
+        await rest()
+        assert pool.ready == {"a": 0}
+        await pool.clock.advance_s(1.01)
+        await rest()
+        assert pool.ready["a"] >= 1
+
+
 async def test_a_dead_cell_is_given_to_nobody():
     async with open_pool(max_cells=1) as pool:
         pool.expect("a")
