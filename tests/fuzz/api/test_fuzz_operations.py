@@ -81,6 +81,17 @@ class Worker:
             "UpdateFunctionCode.ZipFile": self.package,
             "Timeout": 5,
             "MemorySize": 128,
+            "Qualifier": lambda: self.random.choice(("1", "live")),
+            **{f"{name}.Name": "live" for name in ("GetAlias", "UpdateAlias", "DeleteAlias")},
+            "CreateAlias.Name": self.fresh,
+            "CreateAlias.FunctionVersion": "1",
+            "ProvisionedConcurrentExecutions": 1,
+            "ReservedConcurrentExecutions": 5,
+            "InvokeArgs": b"{}",
+            "AddPermission.StatementId": self.fresh,
+            "AddPermission.Action": "lambda:InvokeFunction",
+            "AddPermission.Principal": "123456789012",
+            "RemovePermission.StatementId": "kept",
         }
 
     def logs_presets(self):
@@ -166,6 +177,18 @@ class Worker:
         await self.ask("CreateLogGroup", "logs", logGroupName="fuzz")
         await self.ask("CreateLogStream", "logs", logGroupName="fuzz", logStreamName="fuzz")
 
+    async def furnish(self):
+        """Give the function a version, an alias, and for each of them what operations read and take away."""
+        await self.ask("PublishVersion", FunctionName="fuzz")
+        await self.ask("CreateAlias", FunctionName="fuzz", Name="live", FunctionVersion="1")
+        await self.ask(
+            "PutProvisionedConcurrencyConfig", FunctionName="fuzz", Qualifier="live", ProvisionedConcurrentExecutions=1
+        )
+        permission = {"StatementId": "kept", "Action": "lambda:InvokeFunction", "Principal": "123456789012"}
+        for where in ({}, {"Qualifier": "1"}, {"Qualifier": "live"}):
+            await self.ask("AddPermission", FunctionName="fuzz", **permission, **where)
+            await self.ask("PutFunctionEventInvokeConfig", FunctionName="fuzz", MaximumRetryAttempts=1, **where)
+
     async def look(self):
         """Return all that the account holds, but the logs of its functions."""
         functions = await self.ask("ListFunctions")
@@ -197,7 +220,7 @@ class Worker:
 
 
 BUILT = {
-    "lambda": sorted({*covered_operations(), "Invoke"}),
+    "lambda": sorted({*covered_operations(), "Invoke", "InvokeAsync"}),
     "logs": sorted(LogsApi(None, None, None, None).commands),
 }
 
@@ -303,6 +326,7 @@ async def test_every_built_operation_succeeds_and_every_other_says_that_it_is_no
             for turn in range(tries):
                 if operation in BUILT[service]:
                     await worker.settle()
+                    await worker.furnish()
                 wire = replace(requests.sound(operation, only_required=turn < 2), account=worker.account)
                 await worker.send(wire)
                 statuses = {status for _, each, _, status in worker.answers if each == operation}
