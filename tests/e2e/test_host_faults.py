@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,10 +147,11 @@ def test_a_disk_that_turns_read_only_is_told_and_what_was_promised_is_there_afte
         until(lambda: _is_refused(client, "kept"))
         assert readiness(server)[1] == {"ready": False, "reason": "the store cannot write"}
         assert client.get_function_configuration(FunctionName="kept")["MemorySize"] == 256
-    image = small_disk.parent / "image"
     until(lambda: subprocess.run(["umount", str(small_disk)], check=False, capture_output=True).returncode == 0)
-    subprocess.run(["e2fsck", "-p", str(image)], check=False, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(small_disk)], check=True)
+    # Another disk with the same bytes: who made mounts of his own meanwhile has a copy of the one that failed.
+    repaired = shutil.copy(small_disk.parent / "image", small_disk.parent / "repaired")
+    subprocess.run(["e2fsck", "-p", repaired], check=False, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", repaired, str(small_disk)], check=True)
     with LambentProcess(small_disk) as server:
         client = aws.client("lambda", server.endpoint)
         assert client.get_function_configuration(FunctionName="kept")["MemorySize"] == 256
@@ -199,6 +201,8 @@ SLEEPER = "import time\ndef handler(event, context):\n    time.sleep(event)\n   
 @pytest.fixture
 def jumping_clock(monkeypatch):
     """Return what moves the wall clock of servers started from now on, in seconds from the true time."""
+    if shutil.which("gcc") is None:
+        pytest.skip("this host has no C compiler")
     with tempfile.TemporaryDirectory(prefix="lambent-test-", dir="/var/tmp") as folder:
         os.chmod(folder, 0o755)
         offset, source, shim = (Path(folder, name) for name in ("offset", "shim.c", "shim.so"))

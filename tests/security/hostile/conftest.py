@@ -37,6 +37,8 @@ def user_id(kind):
     return uid
 
 
+# Those of the server's own, all off on one server: none of them is a wall of another's attack.
+SERVER_DEFENCES_OFF = ("archive-names", "origins", "runtime-states", "accounts")
 KINDS = ["root", "user"] if os.geteuid() == 0 else ["user"]
 
 
@@ -52,7 +54,7 @@ def servers():
                 # As it is by default: functions reach the internet where the host can give it. None of these tries to.
                 settings = {"egress": "auto", **settings}
                 server = stack.enter_context(LambentProcess(user=user_id(kind), weaken=weaken, settings=settings))
-                started[key] = Live(server)
+                started[key] = Live(server, is_isolated=settings.get("driver") != "process")
             return started[key]
 
         yield start

@@ -80,8 +80,10 @@ def handler(event, context):
 NEIGHBOUR = """
 import os
 def handler(event, context):
-    open("/tmp/mine", "a").write("x")
-    return {"sum": event["a"] + event["b"], "files": sorted(os.listdir("/tmp")), "secret": os.environ["SECRET"]}
+    if event["files"]:
+        open("/tmp/mine", "a").write("x")
+    files = sorted(os.listdir("/tmp")) if event["files"] else None
+    return {"sum": event["a"] + event["b"], "files": files, "secret": os.environ["SECRET"]}
 """
 
 
@@ -137,13 +139,16 @@ def invoke(functions, name, event=None) -> Answer:
 class Live:
     """A server, its attacker and its neighbour."""
 
-    def __init__(self, server) -> None:
+    def __init__(self, server, *, is_isolated=True) -> None:
         self.server = server
+        self.is_isolated = is_isolated
         self.endpoint = server.endpoint
         self.port = int(server.endpoint.rpartition(":")[2])
         self.functions = client("lambda", server.endpoint)
         self.neighbour = create(self.functions, NEIGHBOUR, Environment={"Variables": {"SECRET": "of the neighbour"}})
-        self.attacker = self._create_born_attacker()
+        # The driver that isolates nothing has neither cells nor a /tmp for each.
+        plain = {"Timeout": 20, "MemorySize": 256}
+        self.attacker = self._create_born_attacker() if is_isolated else create(self.functions, ATTACKER, **plain)
         self.assert_neighbour_is_fine()
 
     def _create_born_attacker(self) -> str:
@@ -165,9 +170,10 @@ class Live:
         return invoke(self.functions, name or self.attacker, {"code": code, **event})
 
     def assert_neighbour_is_fine(self) -> None:
-        answer = invoke(self.functions, self.neighbour, {"a": 2, "b": 3})
+        answer = invoke(self.functions, self.neighbour, {"a": 2, "b": 3, "files": self.is_isolated})
         assert answer.error is None, answer
-        assert answer.payload == {"sum": 5, "files": ["mine"], "secret": "of the neighbour"}
+        files = ["mine"] if self.is_isolated else None
+        assert answer.payload == {"sum": 5, "files": files, "secret": "of the neighbour"}
 
     def raw(self, text: bytes, *, timeout=10.0) -> bytes:
         """Send ``text`` on a connection of its own, and return all that comes until the server closes or is silent."""

@@ -8,6 +8,7 @@ import urllib.request
 import botocore.exceptions
 import pytest
 
+from .conftest import KINDS, SERVER_DEFENCES_OFF
 from .live import client
 
 LIST = "GET /2015-03-31/functions HTTP/1.1\r\n"
@@ -137,3 +138,15 @@ def test_a_location_of_code_opens_only_what_it_was_made_for(live):
     if query:
         assert download(f"{path}?{other_query}") == 403
         assert download(path) == 403
+
+
+def test_without_its_check_a_web_page_drives_the_endpoint(servers):
+    page = servers(KINDS[0], *SERVER_DEFENCES_OFF)
+    headers = ("host: evil.example", "origin: http://evil.example", "content-type: text/plain")
+    assert page.status(request(LIST, *headers)) == 200
+
+
+def test_without_its_place_in_every_key_an_account_sees_the_functions_of_another(servers):
+    open_to_all = servers(KINDS[0], *SERVER_DEFENCES_OFF)
+    other = client("lambda", open_to_all.endpoint, key="111111111111")
+    assert open_to_all.neighbour in [each["FunctionName"] for each in other.list_functions()["Functions"]]

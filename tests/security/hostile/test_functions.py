@@ -377,7 +377,10 @@ def find(live, attack, bait):
 
 
 # Two servers for all: in each, what is off beside the one defence in question is no wall of that attack.
-OFF_TOGETHER = (("host-files", "pid", "ipc", "read-only-dev", "read-only-root"), ("seccomp", "capabilities", "userns"))
+OFF_TOGETHER = (
+    ("host-files", "pid", "ipc", "read-only-dev", "read-only-root"),
+    ("seccomp", "capabilities", "userns"),
+)
 
 
 def find_group(without):

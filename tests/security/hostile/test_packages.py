@@ -8,6 +8,7 @@ import zipfile
 import botocore.exceptions
 import pytest
 
+from .conftest import KINDS, SERVER_DEFENCES_OFF
 from .live import create, invoke, packed
 
 FINE = "def handler(event, context):\n    return 'fine'\n"
@@ -117,3 +118,9 @@ def test_a_set_user_id_file_of_a_package_is_none_in_the_sandbox(live):
     code = "import os\ndef handler(event, context):\n    return os.stat('/var/task/tool').st_mode & 0o6000\n"
     function = create(live.functions, packed({"app.py": code, "tool": "x"}, modes={"tool": stat.S_IFREG | 0o6755}))
     assert invoke(live.functions, function).payload == 0
+
+
+def test_without_the_check_of_names_a_package_writes_beside_its_tree(servers):
+    unchecked = servers(KINDS[0], *SERVER_DEFENCES_OFF)
+    create(unchecked.functions, packed({"app.py": FINE, "../planted": "x"}))
+    assert (unchecked.server.state_dir / "code/planted").read_text() == "x"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from .conftest import KINDS, SERVER_DEFENCES_OFF
 from .live import ATTACKER, create
 
 PATH = "path = '/2018-06-01/runtime/invocation/%s/' % context.aws_request_id\n"
@@ -30,10 +31,22 @@ REFUSED_CALLS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="session", params=[*KINDS, "process"])
+def each_driver(request, servers):
+    """A live server as root, as an ordinary user, and one whose driver isolates nothing: this part is not its work."""
+    return servers(KINDS[0], driver="process") if request.param == "process" else servers(request.param)
+
+
 @pytest.mark.parametrize(("code", "found"), [each[1:] for each in REFUSED_CALLS], ids=[e[0] for e in REFUSED_CALLS])
-def test_is_refused_a_function_that(code, found, live):
-    answer = live.attack(code)
+def test_is_refused_a_function_that(code, found, each_driver):
+    answer = each_driver.attack(code)
     assert (answer.error, answer.payload) == (None, found)
+    each_driver.assert_neighbour_is_fine()
+
+
+def test_without_the_table_of_states_a_call_at_the_wrong_time_is_accepted(servers):
+    (code,) = [code for name, code, _ in REFUSED_CALLS if name.startswith("reports_an_error_of_its_init")]
+    assert servers(KINDS[0], *SERVER_DEFENCES_OFF).attack(code).payload == 202
 
 
 @pytest.fixture
