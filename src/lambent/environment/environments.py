@@ -270,15 +270,6 @@ class Environments:
                 )
                 raise Throttled(ThrottleReason.CONCURRENT)
 
-    def take_idle(self, version: FunctionVersion, call: InvokeCall) -> tuple[ExecutionEnvironment, Pool] | None:
-        """Return an environment that waits for a call, and the pool to give it back to; None where there is none."""
-        pool = self._pools.get((version.arn, version.generation, call.tenant_id if version.tenant_isolation else None))
-        if pool is None or not pool.idle:
-            return None
-        environment = pool.idle.pop()
-        del self._idle[environment]
-        return environment, pool
-
     def give_back(self, environment: ExecutionEnvironment, pool: Pool) -> None:
         """Have ``environment`` used again, if it may be; now, or once what runs in it is over."""
         if environment.is_settled:

@@ -9,7 +9,6 @@ import base64
 import re
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, cast
 from urllib.parse import unquote
 
@@ -18,7 +17,7 @@ from lambent.frontend.payload import parse_client_context, parse_event, parse_tr
 from lambent.frontend.seams import AcceptEvent, Identity, Invoker, Verify
 from lambent.http.application import BodyPlan, Reply, Request, RequestHead
 from lambent.model.clock import Clock
-from lambent.model.errors import HostError, InvalidParameterValue, RequestTooLarge
+from lambent.model.errors import InvalidParameterValue, RequestTooLarge
 from lambent.model.ids import RequestId, Scope
 from lambent.model.invocations import SYNC_REQUEST_LIMIT_BYTES, InvocationResult, InvokeCall, Target
 from lambent.model.names import parse_function_reference
@@ -111,19 +110,12 @@ class InvokeDoor:
         return BodyPlan(SYNC_REQUEST_LIMIT_BYTES, too_large=too_large)
 
     def answer(self, request: Request, reply: Reply, request_id: RequestId) -> Coroutine[None, None, None] | None:
-        """Answer one request, whatever becomes of it: without a task where an environment waits for it.
-
-        A coroutine that is returned has to be run; it outlives its caller.
-        """
+        """Answer one request, whatever becomes of it. What is returned has to be run: it outlives its caller."""
         if len(request.body) > OFF_LOOP_BYTES:
             return self._answer_large(request, reply, request_id)
         try:
             identity, asked = self._admit(request)
             call = self._parse_call(request, request_id, identity=identity, asked=asked)
-            if asked.invocation_type == "RequestResponse" and self._invoker.start(
-                call, partial(self._answer_outcome, reply, call)
-            ):
-                return None
         except Exception as error:  # noqa: BLE001  the edge of one unit of work: each failure is this caller's answer
             self._refuse(reply, request_id, error)
             return None
@@ -149,14 +141,6 @@ class InvokeDoor:
                 self._send(reply, 204, call)
             else:
                 self._send_result(reply, call, result)
-        except Exception as error:  # noqa: BLE001  the edge of one unit of work: each failure is this caller's answer
-            self._refuse(reply, call.request_id, error)
-
-    def _answer_outcome(self, reply: Reply, call: InvokeCall, outcome: InvocationResult | HostError) -> None:
-        try:
-            if isinstance(outcome, HostError):
-                raise outcome
-            self._send_result(reply, call, outcome)
         except Exception as error:  # noqa: BLE001  the edge of one unit of work: each failure is this caller's answer
             self._refuse(reply, call.request_id, error)
 

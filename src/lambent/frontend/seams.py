@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lambent.http.application import RequestHead
-from lambent.model.errors import HostError
 from lambent.model.invocations import InvocationResult, InvokeCall
 from lambent.model.requests import Caller, Commands
 from lambent.wire.service import ServiceCodec
@@ -49,10 +48,6 @@ class Verify(Protocol):
 
 class Invoker(Protocol):
     """The road of an invocation."""
-
-    def start(self, call: InvokeCall, done: Callable[[InvocationResult | HostError], None]) -> bool:
-        """Run ``call`` if it can begin at once, and call ``done`` with its outcome; False: use ``invoke``."""
-        ...
 
     async def invoke(self, call: InvokeCall) -> InvocationResult:
         """Run ``call`` to its end. CallerError or HostError if it could not be run."""

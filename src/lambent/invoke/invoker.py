@@ -4,13 +4,12 @@ from dataclasses import replace
 
 from lambent.environment.environment import ExecutionEnvironment
 from lambent.environment.environments import Environments, Pool
-from lambent.environment.invocation_run import Done
 from lambent.invoke.access import Authoriser
 from lambent.invoke.concurrency import Concurrency, Lease
 from lambent.invoke.functions import FunctionView
 from lambent.invoke.trace import new_trace_header
 from lambent.model.clock import Clock
-from lambent.model.errors import HostError, InvalidParameterValue, Throttled
+from lambent.model.errors import InvalidParameterValue, Throttled
 from lambent.model.functions import FunctionVersion
 from lambent.model.invocations import InvocationResult, InvokeCall
 
@@ -31,48 +30,6 @@ class Invoker:
         self._concurrency = concurrency
         self._environments = environments
         self._clock = clock
-
-    def start(self, call: InvokeCall, done: Done) -> bool:
-        """Run ``call`` if it can begin at this moment, and have ``done`` called with its outcome; it must not raise.
-
-        False where something has to be waited for: nothing has happened then, and ``invoke`` is the way. Raises what
-        ``invoke`` raises.
-        """
-        self._access.authorise(call)
-        version = self._functions.resolve(call.target)
-        require_tenant(version, call)
-        if call.is_dry_run or call.trace_header is None:
-            return False
-        if self._environments.is_provisioned(version):
-            return self._start_provisioned(version, call, done)
-        try:
-            lease = self._concurrency.lease(version, call)
-        except Throttled:
-            return False
-        if (taken := self._environments.take_idle(version, call)) is None:
-            lease()
-            return False
-        environment, pool = taken
-
-        def ended(outcome: InvocationResult | HostError) -> None:
-            done(outcome)
-            self._environments.give_back(environment, pool)
-            environment.when_settled(lease)
-
-        environment.begin(call, ended)
-        return True
-
-    def _start_provisioned(self, version: FunctionVersion, call: InvokeCall, done: Done) -> bool:
-        if (taken := self._environments.take_provisioned_now(version)) is None:
-            return False
-        environment, pool = taken
-
-        def ended(outcome: InvocationResult | HostError) -> None:
-            done(outcome)
-            self._environments.give_back(environment, pool)
-
-        environment.begin(call, ended)
-        return True
 
     async def invoke(self, call: InvokeCall) -> InvocationResult:
         """Return the outcome of ``call``: a function's failure is a value in it.

@@ -67,9 +67,6 @@ class Recorder:
     trouble: str | None = None
     zips: dict = field(default_factory=dict)
 
-    def start(self, call, done):
-        return False  # nothing waits here
-
     async def invoke(self, call):
         self.calls.append(call)
         self.called.set()
