@@ -16,6 +16,10 @@ from lambent.model.errors import HostError
 # Freezing and thawing cost two system calls and, on cgroup v1, some 0.3 ms of the function's time: not between the
 # calls of a busy caller.
 DEFAULT_GRACE_S: Final = 0.01
+# One that is thawed sooner than this is in use: it gets twice the grace each time, so that on a busy host, where every
+# gap is longer than a grace, calls do not pay for a freeze and a thaw each. One that stood for longer starts over.
+SHORT_STAND_S: Final = 0.1
+MOST_LOOKS: Final = 16
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +52,10 @@ class Freezing:
         self._watched: list[Repose] = []
         self._wake: asyncio.Future[None] | None = None
 
+    def mono_s(self) -> float:
+        """Return the clock's time."""
+        return self._clock.mono_s()
+
     @property
     def is_on(self) -> bool:
         """Whether anything is ever frozen."""
@@ -77,16 +85,33 @@ class Freezing:
             self._wake = None
 
 
+def decide_looks(looks: int, stood_s: float) -> int:
+    """Return how often one has to be found idle before it is frozen again, which stood for ``stood_s`` this time."""
+    return min(looks * 2, MOST_LOOKS) if stood_s < SHORT_STAND_S else 1
+
+
 class Repose:
     """Whether the processes of one environment stand. Its owner says when it becomes idle, and when that ends."""
 
-    __slots__ = ("_freezing", "_is_idle", "_is_watched", "_sandbox", "_was_idle", "held_memory_bytes", "is_frozen")
+    __slots__ = (
+        "_freezing",
+        "_frozen_mono_s",
+        "_is_idle",
+        "_is_watched",
+        "_looks",
+        "_sandbox",
+        "_wanted_looks",
+        "held_memory_bytes",
+        "is_frozen",
+    )
 
     def __init__(self, freezing: Freezing) -> None:
         self._freezing = freezing
         self._sandbox: Freezable | None = None
         self._is_idle = False
-        self._was_idle = False  # at the last scan, and ever since
+        self._looks = 0  # how often in a row it was found idle
+        self._wanted_looks = 1  # before the one at which it is frozen
+        self._frozen_mono_s = 0.0
         self._is_watched = False
         self.is_frozen = False
         self.held_memory_bytes: int | None = None  # when it was frozen last; frozen, it cannot change
@@ -105,9 +130,11 @@ class Repose:
 
     def end(self) -> None:
         """Something is about to happen in it: it is not frozen when this returns."""
-        self._is_idle = self._was_idle = False
+        self._is_idle = False
+        self._looks = 0
         if self.is_frozen and self._sandbox is not None:
             self.is_frozen = False
+            self._wanted_looks = decide_looks(self._wanted_looks, self._freezing.mono_s() - self._frozen_mono_s)
             try:
                 self._sandbox.thaw()
             except HostError as error:  # what waits for it will be ended by its deadline
@@ -115,8 +142,8 @@ class Repose:
 
     def stays_watched(self) -> bool:
         """Take note that a grace is over; False once nothing is to be watched: it is frozen, or was used."""
-        if self._is_idle and not self._was_idle:
-            self._was_idle = True
+        if self._is_idle and self._looks < self._wanted_looks:
+            self._looks += 1
             return True
         self._is_watched = False
         if self._is_idle:
@@ -132,6 +159,7 @@ class Repose:
             log.warning("freeze_failed", reason=str(error))
             return
         self.is_frozen = True
+        self._frozen_mono_s = self._freezing.mono_s()
         self.held_memory_bytes = self._sandbox.held_memory_bytes()
 
 

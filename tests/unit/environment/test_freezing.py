@@ -53,6 +53,20 @@ async def test_calls_that_come_within_the_grace_neither_freeze_nor_thaw(kit):
         assert asked(world) == []
 
 
+async def test_one_that_is_used_often_is_soon_not_frozen_between_its_calls_and_again_when_it_rests(kit):
+    world = kit.make_world()
+    async with kit.one_environment(world) as environment:
+        for _ in range(30):
+            await run_and_settle(kit, environment)
+            await world.clock.advance_s(0.05)
+        assert asked(world).count("freeze") == 3  # after one, two and four looks; eight take longer than it rests
+        await world.clock.advance_s(1)
+        assert environment.is_frozen
+        await run_and_settle(kit, environment)
+        await world.clock.advance_s(GRACE_S * 2.1)
+        assert environment.is_frozen  # it had stood for long, and starts over
+
+
 async def test_one_that_runs_is_not_frozen(kit):
     async def slow(runtime):
         event = await runtime.next()
