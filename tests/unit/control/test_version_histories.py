@@ -9,18 +9,15 @@ from lambent.model.errors import CallerError
 
 from .conftest import PausingDocuments, World
 
-NUMBERS = st.integers(1, 4)
+NUMBERS = st.integers(1, 3)
 ALIASES = st.sampled_from(["a", "b"])
 STEPS = st.one_of(
-    st.tuples(st.just("configure")),
-    st.tuples(st.just("publish")),
+    st.sampled_from([("configure",), ("publish",), ("recreate",), ("restart",)]),
     st.tuples(st.just("delete_version"), NUMBERS),
     st.tuples(st.just("put_alias"), ALIASES, NUMBERS, st.none() | NUMBERS),
     st.tuples(st.just("delete_alias"), ALIASES),
-    st.tuples(st.just("reserve"), st.sampled_from([None, 0, 3, 900, 901])),
-    st.tuples(st.just("provision"), st.one_of(ALIASES, NUMBERS.map(str)), st.sampled_from([None, 1, 3, 901])),
-    st.tuples(st.just("recreate")),
-    st.tuples(st.just("restart")),
+    st.tuples(st.just("reserve"), st.sampled_from([None, 0, 3, 901])),
+    st.tuples(st.just("provision"), st.one_of(ALIASES, NUMBERS.map(str)), st.sampled_from([None, 1, 1, 3, 901])),
 )
 INVALID, MISSING, TAKEN = "InvalidParameterValueException", "ResourceNotFoundException", "ResourceConflictException"
 
@@ -189,7 +186,8 @@ async def play(steps):
         await calls.compare(model)
 
 
-@settings(deadline=None, max_examples=100)
-@given(st.lists(STEPS, max_size=30))
+# Long ones: what goes wrong needs a version, an alias of it, something for the alias, and its end.
+@settings(deadline=None, max_examples=60)
+@given(st.lists(STEPS, min_size=25, max_size=40))
 def test_every_history_of_versions_and_aliases_is_the_one_of_the_model(steps):
     asyncio.run(play(steps))
