@@ -1,6 +1,6 @@
 """Measure the invoke path beside its baselines, and print which goals hold.
 
-python -m benchmarks [--only warm,freezing,inside,cold,scale,peers] [--rounds N] [--short] [--json FILE]
+python -m benchmarks [--only warm,freezing,inside,queued,cold,scale,peers] [--rounds N] [--short] [--json FILE]
 """
 
 import argparse
@@ -15,11 +15,13 @@ from benchmarks.goals import measure_peers, measure_scale, measure_warm
 from benchmarks.inside import measure_inside
 from benchmarks.peers import PeersMissing
 from benchmarks.plan import Plan
+from benchmarks.queued import measure_queued
 
 PARTS = {
     "warm": measure_warm,
     "freezing": measure_freezing,
     "inside": measure_inside,
+    "queued": measure_queued,
     "cold": measure_cold,
     "scale": measure_scale,
     "peers": measure_peers,

@@ -5,12 +5,17 @@ import json
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.bench import cpu_s
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from benchmarks.bench import cpu_s, memory_mib
 from benchmarks.functions import EVENT, MEMORY_MIB, PLAIN, ROLE, Deployment
 from benchmarks.load import FUNCTIONS, KEY, SECRET, Load, drive, send_all, signed, signed_invoke, signed_invokes
 from lambent.testing.process import LambentProcess
@@ -94,6 +99,23 @@ class Lambent(Endpoint):
             for child in (task / "children").read_text().split()
         ]
         return cpu_s(self._process.pid) + sum(map(cpu_s, children))
+
+    def memory_mib(self) -> float:
+        """Return the resident memory of the server process."""
+        return memory_mib(
+            next(pid for pid, command in self._process.processes() if "lambent.assembly.server" in command)
+        )
+
+    def queued(self, name: str) -> int:
+        """Return how many events of a function are queued."""
+        request = AWSRequest(
+            "GET", f"http://{self.host}:{self.port}/_lambent/queues", headers={"Host": f"{self.host}:{self.port}"}
+        )
+        SigV4Auth(Credentials(KEY, SECRET), "lambda", "us-east-1").add_auth(request)
+        url = urllib.request.Request(request.url, headers=dict(request.headers.items()))
+        with urllib.request.urlopen(url) as answer:
+            rows = [row for row in json.load(answer)["queues"] if row["function"] == name]
+        return sum(row["visible"] + row["in_flight"] + row["delayed"] for row in rows)
 
     def settle(self) -> None:
         """Return once the server has nothing more to do."""

@@ -1,6 +1,7 @@
 """Asynchronous invocation with boto3 and real peers: every event ends where AWS would end it."""
 
 import json
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -47,16 +48,16 @@ def other_state_dir(server):
 @pytest.fixture
 def service(moto):
     """Clients of the peer, in the account of the functions."""
+    return lambda name: client_of_moto(name, moto)
 
-    def make(name):
-        made = aws.client(name, moto)
-        # moto tells accounts by this header; it has no access keys of its own here.
-        made.meta.events.register(
-            "before-sign", lambda request, **_: request.headers.add_header("x-moto-account-id", ACCOUNT)
-        )
-        return made
 
-    return make
+def client_of_moto(name, url):
+    """Return a client; moto tells accounts by a header, as it has no access keys of its own here."""
+    made = aws.client(name, url)
+    made.meta.events.register(
+        "before-sign", lambda request, **_: request.headers.add_header("x-moto-account-id", ACCOUNT)
+    )
+    return made
 
 
 def arn(service, name):
@@ -181,3 +182,20 @@ def test_another_queue_server_takes_records_as_well(from_maven, other_state_dir)
                     seen.add(json.loads(message["Body"])["requestContext"]["requestId"])
             with pytest.raises(own.exceptions.InvalidParameterValueException, match="cannot be reached"):
                 configure(own, name, DestinationConfig={"OnFailure": {"Destination": arn("sns", "t")}})
+
+
+def test_the_command_shows_drops_and_redrives_what_is_queued(lambent, client):
+    name = aws.create(client, SOURCE)
+    invoke(client, name, {"fail": 1})
+
+    def run(*arguments):
+        command = ["lambent", "queue", *arguments]
+        done = subprocess.run(command, env=aws.environ(lambent.endpoint), capture_output=True, text=True, check=True)
+        return done.stdout
+
+    until(lambda: any(row["function"] == name and row["delayed"] for row in json.loads(run("--json"))))
+    assert "the time of its next try" in run()
+    assert run("redrive", name) == "1 to be tried now\n"
+    until(lambda: any(row["function"] == name and row["delayed"] for row in json.loads(run("--json"))))
+    assert run("purge", name) == "1 dropped\n"
+    assert name not in run()

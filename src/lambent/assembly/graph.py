@@ -42,7 +42,7 @@ from lambent.frontend.calls import Calls
 from lambent.frontend.forwarding import Forwarding
 from lambent.frontend.gateway import Gateway
 from lambent.frontend.invoke import InvokeDoor
-from lambent.frontend.seams import AcceptEvent, DecideOrigin, Service, Services, Verify
+from lambent.frontend.seams import DecideOrigin, Service, Services, Verify
 from lambent.invoke.access import FunctionPolicies
 from lambent.invoke.concurrency import Concurrency
 from lambent.invoke.functions import FunctionView
@@ -112,7 +112,7 @@ async def build_gateway(ground: Ground) -> Gateway:
     ground.stack.callback(neighbours.close)
     events = build_async_invocation(ground.settings, ground.store, plane, neighbours, ground.clock)
     services = build_services(ground, plane, logs, locations=locations, neighbours=neighbours, events=events)
-    doors = Doors(ground, plane, services, locations, events.acceptance.accept, Passage(catalogue))
+    doors = Doors(ground, plane, services, locations, events, Passage(catalogue))
     inside.connect(doors.build_inside)
     # Queued events may start environments, which need the door inside; and it ends before the environments do.
     await ground.stack.enter_async_context(events.running(ground.settings.drain_s))
@@ -237,10 +237,11 @@ class Doors:
         plane: DataPlane,
         services: Services,
         locations: CodeLocations,
-        accept_event: AcceptEvent,
+        events: AsyncInvocation,
         passage: Passage,
     ) -> None:
-        self._accept_event, self._forwarding = accept_event, Forwarding(passage)
+        self._accept_event, self._forwarding = events.acceptance.accept, Forwarding(passage)
+        self._inspection = events.inspection
         self._settings, self._roles, self._clock = ground.settings, ground.roles, ground.clock
         self._store = ground.store
         self._invoker, self._services, self._locations = plane.invoker, services, locations
@@ -283,6 +284,11 @@ class Doors:
             open_code=self._locations.open,
             find_trouble=self._find_trouble,
             forwarding=self._forwarding,
+            own_commands={
+                "GET /_lambent/queues": self._inspection.list_queues,
+                "POST /_lambent/queues/purge": self._inspection.purge,
+                "POST /_lambent/queues/redrive": self._inspection.redrive,
+            },
             inside=inside,
             tell_status=self._tell_status,
         )

@@ -78,6 +78,21 @@ class Consumer:
             feeder = self._feeders[name] = _Feeder(name, self, self._queue, self._handle, self._clock)
             feeder.start(self._group)
 
+    def find_obstacle(self, name: str) -> str | None:
+        """Return what the queue ``name`` waits for, in words, or None."""
+        feeder = self._feeders.get(name)
+        if feeder is None:
+            return None
+        if (rest_s := feeder.rest_s) > 0:
+            return f"{rest_s:.0f} s of rest: its items were refused"
+        return "room: others are in hand" if feeder in self._waiting else None
+
+    def hasten(self, name: str) -> None:
+        """Let the queue ``name`` rest no longer."""
+        self.wake(name)
+        if (feeder := self._feeders.get(name)) is not None:
+            feeder.end_rest()
+
     # --- for feeders
 
     @property
@@ -157,6 +172,16 @@ class _Feeder:
         self._group = group
         self._taking = group.create_task(self._take(), name=f"feeder of {self.name}")
 
+    @property
+    def rest_s(self) -> float:
+        """How long the queue is left alone from now."""
+        return self._rests_until_mono_s - self._clock.mono_s()
+
+    def end_rest(self) -> None:
+        """Rest no longer."""
+        self._rests_until_mono_s = 0.0
+        self.freed.set()
+
     def stop_taking(self) -> None:
         """Receive nothing more."""
         if self._taking is not None:
@@ -190,9 +215,8 @@ class _Feeder:
 
     async def _room(self) -> int:
         while True:
-            rest_s = self._rests_until_mono_s - self._clock.mono_s()
-            if rest_s > 0:
-                await self._clock.sleep_s(rest_s)
+            if self.rest_s > 0:
+                await self._rest()
                 continue
             room = decide_room(
                 self._consumer.limits,
@@ -206,6 +230,17 @@ class _Feeder:
             self.freed.clear()
             self._consumer.wait_for_room(self)
             await self.freed.wait()
+
+    async def _rest(self) -> None:
+        """Wait until the rest is over, or was ended; whoever ends an item rings too, and the rest goes on."""
+        self.freed.clear()
+        sleeping = asyncio.ensure_future(self._clock.sleep_s(self.rest_s))
+        ringing = asyncio.ensure_future(self.freed.wait())
+        try:
+            await asyncio.wait((sleeping, ringing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            ringing.cancel()
 
     def _begin(self, delivery: Delivery) -> None:
         is_known = delivery.id in self.in_hand

@@ -142,6 +142,8 @@ class Deliveries:
             request_id=RequestId(new_uuid()),
             target=function_of(dispatch.arn),
             payload=dispatch.body,
+            # A function of another account has to allow it, as it has to allow any other caller of this account.
+            caller_arn=f"arn:{dispatch.scope.partition}:iam::{dispatch.scope.account_id}:root",
             trace_header=dispatch.trace_header,
         )
         await self._accept(call)

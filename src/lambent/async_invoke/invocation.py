@@ -10,6 +10,7 @@ from lambent.async_invoke.consumer import Consumer, Verdict
 from lambent.async_invoke.deliveries import Deliveries
 from lambent.async_invoke.endings import Endings
 from lambent.async_invoke.events import DELIVERY_QUEUES, EVENT_QUEUES
+from lambent.async_invoke.inspection import Inspection
 from lambent.async_invoke.seams import EventMetrics, Functions, Invoker, Neighbours
 from lambent.async_invoke.shares import ShareLimits
 from lambent.model.clock import Clock
@@ -39,6 +40,8 @@ class AsyncInvocation:
         endings = Endings(queue, documents, self._owed, clock)
         self._attempts = Attempts(peers.invoker, peers.functions, documents, endings, metrics, clock)
         self.acceptance = Acceptance(peers.invoker, queue, self._events, metrics, clock, peers.check_payload)
+        consumers = {"events": self._events, "deliveries": self._owed}
+        self.inspection = Inspection(queue, consumers, metrics, clock)
         self._deliveries = Deliveries(peers.neighbours, self.acceptance.accept, metrics, clock)
 
     def commands(self) -> Commands:

@@ -59,6 +59,10 @@ class Client:
         headers = {"X-Amz-Target": f"Logs_20140328.{operation}", "Content-Type": "application/x-amz-json-1.1"}
         return self._request("logs", "POST", "/", json.dumps(members).encode(), headers).json()
 
+    def own_request(self, method: str, path: str) -> Any:
+        """Send a signed request to one of Lambent's own paths and return the JSON it answers."""
+        return self._request("lambda", method, path, b"", {}).json()
+
     def plain_get(self, path: str) -> Answer:
         """Send an unsigned GET, for the health routes."""
         return self._send("GET", path, b"", {})

@@ -229,6 +229,41 @@ def delete(name: str, **where: Any) -> None:
     run(_client(**where), name)
 
 
+@main.group(invoke_without_command=True)
+@api_options
+@json_option
+@click.pass_context
+def queue(ctx: click.Context, /, as_json: bool, **where: Any) -> None:
+    """Show what is queued: asynchronous events, and what is owed to destinations."""
+    ctx.obj = where
+    if ctx.invoked_subcommand is None:
+        from lambent.cli.queue_commands import list_queues as run
+
+        run(_client(**where), as_json=as_json)
+
+
+@queue.command()
+@click.argument("function")
+@click.option("--deliveries", "is_owed", is_flag=True, help="What is owed to destinations, instead of events.")
+@click.pass_obj
+def purge(where: dict[str, Any], function: str, is_owed: bool) -> None:
+    """Drop all that is queued for FUNCTION."""
+    from lambent.cli.queue_commands import act as run
+
+    run(_client(**where), "purge", function, is_owed=is_owed)
+
+
+@queue.command()
+@click.argument("function")
+@click.option("--deliveries", "is_owed", is_flag=True, help="What is owed to destinations, instead of events.")
+@click.pass_obj
+def redrive(where: dict[str, Any], function: str, is_owed: bool) -> None:
+    """Try now what waits for its next try."""
+    from lambent.cli.queue_commands import act as run
+
+    run(_client(**where), "redrive", function, is_owed=is_owed)
+
+
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:

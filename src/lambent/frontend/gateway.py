@@ -7,7 +7,9 @@ the first step through a door of its own.
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Final
+from urllib.parse import parse_qsl
 
 from lambent.frontend.answers import (
     Answers,
@@ -19,7 +21,7 @@ from lambent.frontend.answers import (
 from lambent.frontend.calls import Calls
 from lambent.frontend.forwarding import Forwarding
 from lambent.frontend.invoke import OFF_LOOP_BYTES, InvokeDoor, is_invoke
-from lambent.frontend.seams import DecideOrigin, Identity, OpenCode, Service, Services, Verify
+from lambent.frontend.seams import DecideOrigin, Identity, OpenCode, OwnCommand, Service, Services, Verify
 from lambent.frontend.service_names import find_service
 from lambent.http.application import BodyPlan, HttpRefusal, Reply, Request, RequestHead
 from lambent.model.errors import CallerError, NotImplementedYet
@@ -33,6 +35,7 @@ from lambent.wire.service import OperationRoute, ServiceCodec
 PACKAGE_LIMIT_BYTES: Final = 70_167_211
 REQUEST_LIMIT_BYTES: Final = 8 * 1024 * 1024  # assumed, for everything else
 _PACKAGED: Final = ("CreateFunction", "UpdateFunctionCode", "PublishLayerVersion")
+_NO_COMMANDS: Final[Mapping[str, OwnCommand]] = MappingProxyType({})
 _OWN_PREFIX: Final = "/_lambent/"
 _CODE_PREFIX: Final = "/_lambent/code/"
 # API reference, Common Errors: ServiceUnavailable, 503, "a temporary failure of the server"; every SDK tries it again.
@@ -65,6 +68,7 @@ class Gateway:
         open_code: OpenCode,
         find_trouble: Callable[[], str | None],
         forwarding: Forwarding | None = None,
+        own_commands: Mapping[str, OwnCommand] = _NO_COMMANDS,
         scheme: str = "http",
         inside: bool = False,
         tell_status: Callable[[], Mapping[str, object]] = dict,
@@ -74,6 +78,7 @@ class Gateway:
         self._answers, self._calls = answers, calls
         self._open_code, self._find_trouble = open_code, find_trouble
         self._scheme, self._inside = scheme, inside
+        self._own_commands = own_commands
         self._tell_status, self._forwarding = tell_status, forwarding
         self._is_stopping = False
 
@@ -102,7 +107,7 @@ class Gateway:
         """Answer ``request``; to a service, in a task that outlives its caller and its connection."""
         head = request.head
         if head.path.startswith(_OWN_PREFIX):
-            return self._handle_own(head, reply)
+            return self._handle_own(request, reply)
         try:
             request_id = parse_request_id(head)
         except CallerError as error:
@@ -117,7 +122,11 @@ class Gateway:
 
     # -- our own paths
 
-    def _handle_own(self, head: RequestHead, reply: Reply) -> Coroutine[None, None, None] | None:
+    def _handle_own(self, request: Request, reply: Reply) -> Coroutine[None, None, None] | None:
+        head = request.head
+        if not self._inside and (command := self._own_commands.get(f"{head.method} {head.path}")) is not None:
+            self._calls.start(self._run_own(command, request, reply), "own command")
+            return None
         if head.path.startswith(_CODE_PREFIX) and head.method in ("GET", "HEAD"):
             return self._send_code(head, reply)
         if self._inside or head.method not in ("GET", "HEAD"):
@@ -133,6 +142,17 @@ class Gateway:
         else:
             self._answers.send_json(reply, 404, {"message": "not found"})
         return None
+
+    async def _run_own(self, command: OwnCommand, request: Request, reply: Reply) -> None:
+        """Run a command of our own: signed as any other request, for the signer's account and region."""
+        try:
+            identity = self._verify(request.head, request.body)
+            scope = Scope(identity.caller.account_id, identity.region)
+            answer = await command(scope, dict(parse_qsl(request.head.query)))
+        except Exception as error:  # noqa: BLE001  the edge of one unit of work: every failure becomes this caller's answer
+            self._answers.send_error(reply, new_request_id(), error, None)
+        else:
+            self._answers.send_json(reply, 200, answer)
 
     async def _send_code(self, head: RequestHead, reply: Reply) -> None:
         download = await self._open_code(head.path.removeprefix(_CODE_PREFIX), head.query)

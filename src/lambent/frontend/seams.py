@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from lambent.http.application import RequestHead
+from lambent.model.ids import Scope
 from lambent.model.invocations import InvocationResult, InvokeCall
 from lambent.model.requests import Caller, Commands
 from lambent.wire.service import ServiceCodec
@@ -33,6 +34,10 @@ class Identity(Protocol):
 DecideOrigin = Callable[[RequestHead], str | None]
 # Takes an event into the durable queue; on return it is safe there.
 AcceptEvent = Callable[[InvokeCall], Awaitable[None]]
+
+
+# A command of our own for whoever runs this: (whose, what the query says) → JSON.
+OwnCommand = Callable[[Scope, dict[str, str]], Awaitable[dict[str, Any]]]
 
 
 class Verify(Protocol):
