@@ -54,7 +54,9 @@ def servers():
                 # As it is by default: functions reach the internet where the host can give it. None of these tries to.
                 settings = {"egress": "auto", **settings}
                 server = stack.enter_context(LambentProcess(user=user_id(kind), weaken=weaken, settings=settings))
-                started[key] = Live(server, is_isolated=settings.get("driver") != "process")
+                is_isolated = settings.get("driver") != "process"
+                has_cells = is_isolated and settings.get("max_cells") != 0
+                started[key] = Live(server, is_isolated=is_isolated, has_cells=has_cells)
             return started[key]
 
         yield start

@@ -139,7 +139,7 @@ def invoke(functions, name, event=None) -> Answer:
 class Live:
     """A server, its attacker and its neighbour."""
 
-    def __init__(self, server, *, is_isolated=True) -> None:
+    def __init__(self, server, *, is_isolated=True, has_cells=True) -> None:
         self.server = server
         self.is_isolated = is_isolated
         self.endpoint = server.endpoint
@@ -148,7 +148,7 @@ class Live:
         self.neighbour = create(self.functions, NEIGHBOUR, Environment={"Variables": {"SECRET": "of the neighbour"}})
         # The driver that isolates nothing has neither cells nor a /tmp for each.
         plain = {"Timeout": 20, "MemorySize": 256}
-        self.attacker = self._create_born_attacker() if is_isolated else create(self.functions, ATTACKER, **plain)
+        self.attacker = self._create_born_attacker() if has_cells else create(self.functions, ATTACKER, **plain)
         self.assert_neighbour_is_fine()
 
     def _create_born_attacker(self) -> str:

@@ -162,7 +162,9 @@ def children(pid):
 
 def launchers(parent=None):
     """Launchers that we started, as ``nsenter`` became them; or forks of one, which bear its command line."""
-    return [pid for pid in children(parent or os.getpid()) if b"--egress" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(parent or os.getpid())}
+    # As an argument of its own: a server's supervisor names it inside of one.
+    return [pid for pid, command in commands.items() if b"--egress" in command.split(b"\0")]
 
 
 def relays():

@@ -82,10 +82,11 @@ async def test_a_datagram_of_a_sandbox_that(how, defence, kind, world):
     for weaken, arrives in (((), False), ((defence,), True)):
         token = f"{defence} {kind} {arrives}"
         async with open_driver(world, kind, weaken=weaken) as driver, open_inside(driver) as inside:
-            await inside.do(f"send({PUBLIC!r}, {token!r}, {how})")
-            assert await inside.do(f"result = echo({PUBLIC!r}, 'afterwards')") == "afterwards"
-            if arrives:
-                await until(lambda: heard(world, token))  # noqa: B023  awaited in this turn
+            for _ in range(50 if arrives else 1):  # any datagram may be lost
+                await inside.do(f"send({PUBLIC!r}, {token!r}, {how})")
+                assert await inside.do(f"result = echo({PUBLIC!r}, 'afterwards')") == "afterwards"
+                if heard(world, token):
+                    break
             assert heard(world, token) == arrives
 
 

@@ -20,7 +20,7 @@ HOST_WAN, HOST_LAN, HOST_OTHER = "198.51.100.2", "192.168.50.2", "203.0.113.200"
 INTERNET_WAN, LAN = "198.51.100.1", "192.168.50.9"
 
 NODE = r"""
-import json, os, socket, struct, sys, threading
+import contextlib, json, os, socket, struct, sys, threading
 sys.path.insert(0, sys.argv[1])
 from lambent.sandbox.launcher import kernel, netlink
 
@@ -34,7 +34,7 @@ links.do([netlink.bring_up(1)])
 heard, received = [], []
 
 def serve(connection, peer):
-    with connection:
+    with connection, contextlib.suppress(ConnectionError):
         connection.sendall((NAME + " " + peer).encode())
         wanted = connection.recv(16)
         if wanted.startswith(b"send "):
@@ -74,13 +74,14 @@ def resolver(address):
     called.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
     called.bind((address, 53))
     called.listen()
+    def one(connection):
+        with connection, contextlib.suppress(OSError, ValueError):  # an attacker may leave, or ask nothing
+            question = connection.recv(65536)
+            reply = answer(question[2:])
+            connection.sendall(struct.pack("!H", len(reply)) + reply)
     def by_stream():
         while True:
-            connection, _ = called.accept()
-            with connection:
-                question = connection.recv(65536)
-                reply = answer(question[2:])
-                connection.sendall(struct.pack("!H", len(reply)) + reply)
+            threading.Thread(target=one, args=(called.accept()[0],), daemon=True).start()
     threading.Thread(target=by_stream, daemon=True).start()
     while True:
         question, peer = asked.recvfrom(65536)
