@@ -197,7 +197,7 @@ class FunctionView:
         while True:
             for doc in page.docs:
                 seen.add(doc.key)
-                self._apply(doc.key, doc.rev, doc.value)
+                self._apply(doc.key, doc.rev, doc.encoded)
             if page.next is None:
                 break
             page = await self._documents.list(prefix, after=page.next)
@@ -211,7 +211,7 @@ class FunctionView:
                 if prefix not in self._cursors:
                     self._cursors[prefix] = await self._list(prefix)
                 async for change in self._documents.watch(prefix, self._cursors[prefix]):
-                    self._apply(change.key, change.rev, change.value)
+                    self._apply(change.key, change.rev, change.encoded)
             except WatchLost:
                 log.info("watch_lost", prefix=prefix)
             except StoreError as error:
@@ -219,14 +219,14 @@ class FunctionView:
                 await self._clock.sleep_s(RETRY_S)
             self._cursors.pop(prefix, None)  # a watch that ended says not how far it came: list again
 
-    def _apply(self, key: str, rev: int, value: Any) -> None:
+    def _apply(self, key: str, rev: int, encoded: bytes | None) -> None:
         if rev < self._revs.get(key, 0):
             return
         self._revs[key] = rev
-        if value is None:
+        if encoded is None:
             self._values.pop(key, None)
         else:
-            self._values[key] = msgspec.json.encode(value)
+            self._values[key] = encoded
         try:
             self._refresh(key)
         except HostError as error:  # a damaged document must not take the others with it

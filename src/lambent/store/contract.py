@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final, NewType, Protocol, TypeAlias
 
+import msgspec
+
 from lambent.model.errors import HostError
 
 Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
@@ -86,11 +88,19 @@ ABSENT: Final = Expect.ABSENT
 
 @dataclass(frozen=True, slots=True)
 class Doc:
-    """A document as it stands. ``rev`` grows per key and is never used again."""
+    """A document as it stands. ``rev`` grows per key and is never used again.
+
+    ``encoded`` is its JSON as it is stored: who keeps thousands need not parse them.
+    """
 
     key: str
-    value: Json
+    encoded: bytes
     rev: int
+
+    @property
+    def value(self) -> Json:
+        """The value, parsed anew each time: a reader may change what it got."""
+        return _decode(self.encoded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +117,16 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A document's newer state; a deletion has the value None."""
+    """A document's newer state; a deletion has the value None, and nothing ``encoded``."""
 
     key: str
     rev: int
-    value: Json
+    encoded: bytes | None
+
+    @property
+    def value(self) -> Json:
+        """The value, parsed anew each time."""
+        return None if self.encoded is None else _decode(self.encoded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,3 +452,8 @@ class Store(Protocol):
     def trouble(self) -> str | None:
         """Why writes fail at present, None while they work."""
         ...
+
+
+def _decode(encoded: bytes) -> Json:
+    value: Json = msgspec.json.decode(encoded)
+    return value

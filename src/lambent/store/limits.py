@@ -69,12 +69,6 @@ def encode_value(value: Json) -> bytes:
     return encoded
 
 
-def decode_value(encoded: bytes) -> Json:
-    """Return the JSON value."""
-    value: Json = msgspec.json.decode(encoded)
-    return value
-
-
 def check_body(body: bytes) -> bytes:
     """Return ``body``; TooLarge over 2 MiB."""
     if len(body) > BODY_LIMIT_BYTES:

@@ -41,7 +41,6 @@ from lambent.store.limits import (
     check_body,
     check_key,
     check_prefix,
-    decode_value,
     delay_us,
     mono_us,
     now_us,
@@ -88,13 +87,13 @@ class MemoryDocuments:
         """Return the document."""
         check_key(key)
         known = self._docs.get(key)
-        return None if known is None else Doc(key, decode_value(known[1]), known[0])
+        return None if known is None else Doc(key, known[1], known[0])
 
     async def list(self, prefix: str, *, after: str = "", limit: int = 1000) -> Page:
         """Return a page of documents in order of keys (code points order as UTF-8 bytes do)."""
         check_prefix(prefix)
         keys = sorted(key for key in self._docs if key.startswith(prefix) and key > after)
-        docs = tuple(Doc(key, decode_value(self._docs[key][1]), self._docs[key][0]) for key in keys[:limit])
+        docs = tuple(Doc(key, self._docs[key][1], self._docs[key][0]) for key in keys[:limit])
         return Page(docs, docs[-1].key if len(keys) > limit else None, Cursor(str(self._rev)))
 
     async def transact(
@@ -182,7 +181,7 @@ class _Watch(AsyncIterator[Change]):
             latest = {key: rev for rev, key, _ in rows}
             for rev, key, value in rows:
                 if latest[key] == rev and key.startswith(self._prefix):
-                    self._ready.append(Change(key, rev, None if value is None else decode_value(value)))
+                    self._ready.append(Change(key, rev, value))
         return self._ready.popleft()
 
 

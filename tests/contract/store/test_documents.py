@@ -213,7 +213,7 @@ async def test_a_deletion_is_a_change_to_none(documents):
     page = await documents.list("")
     watch = documents.watch("", page.cursor)
     rev = await documents.put("k", 1)
-    assert await anext(watch) == Change("k", rev, 1)
+    assert await anext(watch) == Change("k", rev, b"1")
     deleted = await documents.delete("k")
     assert await anext(watch) == Change("k", deleted, None)
 

@@ -31,7 +31,6 @@ from lambent.store.limits import (
     after_prefix,
     check_key,
     check_prefix,
-    decode_value,
     prepare_operations,
     size_bytes,
 )
@@ -55,7 +54,7 @@ class SqliteDocuments:
         """Return the document, as of every write acknowledged before."""
         check_key(key)
         row = await self._readers.point(_FIND, (key,))
-        return None if row is None else Doc(key, decode_value(row[0]), row[1])
+        return None if row is None else Doc(key, row[0], row[1])
 
     async def list(self, prefix: str, *, after: str = "", limit: int = 1000) -> Page:
         """Return one consistent snapshot of up to ``limit`` documents."""
@@ -150,5 +149,5 @@ def _list(db: sqlite3.Connection, prefix: str, after: str, limit: int) -> Page:
         ).fetchall()
     finally:
         db.execute("COMMIT")
-    docs = tuple(Doc(key, decode_value(value), rev) for key, value, rev in rows[:limit])
+    docs = tuple(Doc(key, value, rev) for key, value, rev in rows[:limit])
     return Page(docs, docs[-1].key if len(rows) > limit else None, cursor)

@@ -13,7 +13,6 @@ import structlog
 from typing_extensions import override
 
 from lambent.store.contract import Change, Cursor, Unavailable, WatchLost
-from lambent.store.limits import decode_value
 from lambent.store.sqlite.reader import Readers
 from lambent.store.sqlite.writer import LogRow
 
@@ -162,7 +161,7 @@ class Watch(AsyncIterator[Change]):
             latest = {key: rev for rev, key, _ in rows}
             for rev, key, value in rows:
                 if latest[key] == rev and key.startswith(self._prefix):
-                    self._ready.append(Change(key, rev, None if value is None else decode_value(value)))
+                    self._ready.append(Change(key, rev, value))
         return self._ready.popleft()
 
 
