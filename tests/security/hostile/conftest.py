@@ -38,7 +38,7 @@ def user_id(kind):
 
 
 # Those of the server's own, all off on one server: none of them is a wall of another's attack.
-SERVER_DEFENCES_OFF = ("archive-names", "origins", "runtime-states", "accounts")
+SERVER_DEFENCES_OFF = ("archive-names", "origins", "runtime-states", "accounts", "framing", "log-tail")
 KINDS = ["root", "user"] if os.geteuid() == 0 else ["user"]
 
 

@@ -8,6 +8,8 @@ import urllib.request
 import botocore.exceptions
 import pytest
 
+from lambent.testing.process import LambentProcess
+
 from .conftest import KINDS, SERVER_DEFENCES_OFF
 from .live import client
 
@@ -37,10 +39,10 @@ def request(first, *headers, body=""):
         ["host: localhost", "x-forwarded-host: localhost", "origin: https://evil.example"],
     ],
 )
-def test_a_web_page_reaches_nothing(headers, live):
-    headers = [each.format(port=live.port) for each in headers]
-    for first in (LIST, INVOKE.format(name=live.attacker), "OPTIONS /2015-03-31/functions HTTP/1.1"):
-        status = live.status(request(first, *headers, body='{"code": "result = 1"}'))
+def test_a_web_page_reaches_nothing(headers, each_live):
+    headers = [each.format(port=each_live.port) for each in headers]
+    for first in (LIST, INVOKE.format(name=each_live.attacker), "OPTIONS /2015-03-31/functions HTTP/1.1"):
+        status = each_live.status(request(first, *headers, body='{"code": "result = 1"}'))
         assert status in (400, 403)
 
 
@@ -61,8 +63,8 @@ def test_a_web_page_reaches_nothing(headers, live):
         "/\\..\\settings.json",
     ],
 )
-def test_a_path_leads_nowhere(target, live):
-    got = live.raw(request(f"GET {target} HTTP/1.1", "host: localhost"))
+def test_a_path_leads_nowhere(target, each_live):
+    got = each_live.raw(request(f"GET {target} HTTP/1.1", "host: localhost"))
     assert got.split()[1] in (b"400", b"403", b"404", b"405", b"414")
     assert b"root:" not in got
     assert b"state_dir" not in got
@@ -86,33 +88,33 @@ def test_a_path_leads_nowhere(target, live):
     ids=["zeros", "version", "two_lengths", "smuggling", "unknown_coding", "negative", "space", "long", "many", "http2",
          "tls"],
 )  # fmt: skip
-def test_garbage_is_refused_and_the_connection_closed(garbage, live):
-    assert live.status(garbage) in (0, 400, 403, 431, 501, 505)
+def test_garbage_is_refused_and_the_connection_closed(garbage, each_live):
+    assert each_live.status(garbage) in (0, 400, 403, 431, 501, 505)
 
 
-def test_pipelined_garbage_after_a_request_costs_only_its_own_connection(live):
-    got = live.raw(b"GET /_lambent/health HTTP/1.1\r\nhost: localhost\r\n\r\n" + b"\xff" * 100_000)
+def test_pipelined_garbage_after_a_request_costs_only_its_own_connection(each_live):
+    got = each_live.raw(b"GET /_lambent/health HTTP/1.1\r\nhost: localhost\r\n\r\n" + b"\xff" * 100_000)
     assert got.startswith(b"HTTP/1.1 200")
 
 
-def test_many_slow_callers_keep_nobody_waiting(live):
+def test_many_slow_callers_keep_nobody_waiting(each_live):
     with contextlib.ExitStack() as stack:
         for _ in range(300):
-            peer = stack.enter_context(socket.create_connection(("127.0.0.1", live.port), 5))
+            peer = stack.enter_context(socket.create_connection(("127.0.0.1", each_live.port), 5))
             peer.sendall(b"POST /2015-03-31/functions HTTP/1.1\r\nhost: localhost\r\na: ")
-        live.assert_neighbour_is_fine()
+        each_live.assert_neighbour_is_fine()
 
 
-def test_a_request_without_a_page_is_answered(live):
-    assert live.status(request("GET /_lambent/health HTTP/1.1", f"host: localhost:{live.port}")) == 200
+def test_a_request_without_a_page_is_answered(each_live):
+    assert each_live.status(request("GET /_lambent/health HTTP/1.1", f"host: localhost:{each_live.port}")) == 200
 
 
-def test_another_account_sees_and_runs_no_function_of_ours(live):
-    other = client("lambda", live.endpoint, key="111111111111")
+def test_another_account_sees_and_runs_no_function_of_ours(each_live):
+    other = client("lambda", each_live.endpoint, key="111111111111")
     assert other.list_functions()["Functions"] == []
     with pytest.raises(botocore.exceptions.ClientError, match=r"ResourceNotFound|not found"):
-        other.invoke(FunctionName=live.neighbour)
-    arn = live.functions.get_function_configuration(FunctionName=live.neighbour)["FunctionArn"]
+        other.invoke(FunctionName=each_live.neighbour)
+    arn = each_live.functions.get_function_configuration(FunctionName=each_live.neighbour)["FunctionArn"]
     with pytest.raises(botocore.exceptions.ClientError):
         other.delete_function(FunctionName=arn)
 
@@ -125,9 +127,9 @@ def download(url):
         return error.code
 
 
-def test_a_location_of_code_opens_only_what_it_was_made_for(live):
-    url = live.functions.get_function(FunctionName=live.neighbour)["Code"]["Location"]
-    other = live.functions.get_function(FunctionName=live.attacker)["Code"]["Location"]
+def test_a_location_of_code_opens_only_what_it_was_made_for(each_live):
+    url = each_live.functions.get_function(FunctionName=each_live.neighbour)["Code"]["Location"]
+    other = each_live.functions.get_function(FunctionName=each_live.attacker)["Code"]["Location"]
     assert download(url) == 200
     path, _, query = url.partition("?")
     other_path, _, other_query = other.partition("?")
@@ -150,3 +152,23 @@ def test_without_its_place_in_every_key_an_account_sees_the_functions_of_another
     open_to_all = servers(KINDS[0], *SERVER_DEFENCES_OFF)
     other = client("lambda", open_to_all.endpoint, key="111111111111")
     assert open_to_all.neighbour in [each["FunctionName"] for each in other.list_functions()["Functions"]]
+
+
+def test_without_strict_framing_a_request_may_name_two_hosts(servers):
+    lax = servers(KINDS[0], *SERVER_DEFENCES_OFF)
+    assert lax.status(request(LIST, "host: localhost", "host: evil.example")) == 200
+
+
+def list_with_a_wrong_secret(*weaken):
+    settings = {"signatures": "verify", "credentials": {"known": {"secret": "right", "account": "000000000000"}}}
+    with LambentProcess(settings=settings, weaken=weaken) as server:
+        return client("lambda", server.endpoint, key="known", secret="wrong").list_functions()["Functions"]
+
+
+def test_a_known_key_with_a_wrong_secret_lists_nothing():
+    with pytest.raises(botocore.exceptions.ClientError, match="InvalidSignature"):
+        list_with_a_wrong_secret()
+
+
+def test_without_a_comparison_of_signatures_a_known_key_is_enough():
+    assert list_with_a_wrong_secret("signatures") == []

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from .conftest import KINDS, SERVER_DEFENCES_OFF
 from .live import ATTACKER, create
 from .test_runtime_api import server_memory_mib
 
@@ -93,6 +94,10 @@ def test_meets_a_limit_of_its_own(code, met, live, own):
     assert live.attack("result = 'again'", own).payload == "again"
 
 
+def test_descriptors_have_a_limit_without_root_too(each_live):
+    assert each_live.attack(DESCRIPTORS).payload == "EMFILE"
+
+
 def test_a_memory_bomb_ends_as_out_of_memory(live, own):
     answer = live.attack("held = bytearray(b'x') * (400 << 20)\nresult = 'survived'", own)
     assert answer.payload["errorType"] == "Runtime.OutOfMemory"
@@ -112,6 +117,17 @@ def test_a_flood_of_output_costs_the_server_neither_memory_nor_the_others_their_
     assert answer.payload == "written" or answer.error
     assert len(answer.tail) <= 4096
     assert server_memory_mib(live) - before < 128
+
+
+LOGS_MUCH = "os.write(1, b'of a flood\\n' * 1000)\nresult = 'written'"
+
+
+def test_an_answer_tells_the_end_of_a_log_only(each_live):
+    assert len(each_live.attack(LOGS_MUCH).tail) <= 4096
+
+
+def test_without_its_bound_an_answer_tells_a_whole_log(servers):
+    assert len(servers(KINDS[0], *SERVER_DEFENCES_OFF).attack(LOGS_MUCH).tail) > 10_000
 
 
 def test_a_flood_of_lines_does_not_hold_the_loop(live, own):

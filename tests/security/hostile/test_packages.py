@@ -27,11 +27,11 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_planted_module_runs_in_the_sandbox_or_not_at_all(name, live):
+def test_a_planted_module_runs_in_the_sandbox_or_not_at_all(name, each_live):
     marker = f"/tmp/lambent-test-planted-{name}-{os.getpid()}"
     planted = f"open({marker!r}, 'w').close()\n"
-    function = create(live.functions, packed({"app.py": FINE, f"{name}.py": planted}))
-    invoke(live.functions, function)
+    function = create(each_live.functions, packed({"app.py": FINE, f"{name}.py": planted}))
+    invoke(each_live.functions, function)
     assert not os.path.exists(marker)
 
 
@@ -49,11 +49,11 @@ VARIABLES = {
 
 
 @pytest.mark.parametrize("name", VARIABLES)
-def test_a_hostile_variable_reaches_only_the_function(name, live):
+def test_a_hostile_variable_reaches_only_the_function(name, each_live):
     marker = f"/tmp/lambent-test-variable-{name}-{os.getpid()}"
     files = {"app.py": FINE, "planted.py": f"open({marker!r}, 'w')\n", "planted.sh": f": > {marker}\n"}
-    function = create(live.functions, packed(files), Environment={"Variables": {name: VARIABLES[name]}})
-    invoke(live.functions, function)
+    function = create(each_live.functions, packed(files), Environment={"Variables": {name: VARIABLES[name]}})
+    invoke(each_live.functions, function)
     assert not os.path.exists(marker)
 
 
@@ -89,35 +89,37 @@ def bomb():
     ],
     ids=["up", "absolute", "down_and_up", "device", "through_a_link", "through_a_link_up", "cut", "lying_end", "bomb"],
 )
-def test_a_package_is_refused_or_stays_inside(package, live, tmp_path):
-    before = set(os.listdir("/etc")), set(os.listdir("/var/tmp")), set(os.listdir(live.server.state_dir))
+def test_a_package_is_refused_or_stays_inside(package, each_live, tmp_path):
+    before = set(os.listdir("/etc")), set(os.listdir("/var/tmp")), set(os.listdir(each_live.server.state_dir))
     try:
-        function = create(live.functions, package)
+        function = create(each_live.functions, package)
     except botocore.exceptions.ClientError as error:
         assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 400  # noqa: PT017
     except botocore.exceptions.WaiterError:
         pass
     else:
-        assert invoke(live.functions, function).payload == "fine"
-    for seen, place in zip(before, ("/etc", "/var/tmp", live.server.state_dir), strict=True):
+        assert invoke(each_live.functions, function).payload == "fine"
+    for seen, place in zip(before, ("/etc", "/var/tmp", each_live.server.state_dir), strict=True):
         assert "planted" not in set(os.listdir(place)) - seen
 
 
-def test_a_link_in_a_package_shows_nothing_of_the_host(live):
+def test_a_link_in_a_package_shows_nothing_of_the_host(each_live):
     code = "def handler(event, context):\n    return open('/var/task/way').read()\n"
-    package = packed({"app.py": code, "way": str(live.server.state_dir / "run/settings.json")}, modes={"way": LINK})
+    package = packed(
+        {"app.py": code, "way": str(each_live.server.state_dir / "run/settings.json")}, modes={"way": LINK}
+    )
     try:
-        function = create(live.functions, package)
+        function = create(each_live.functions, package)
     except botocore.exceptions.ClientError as error:
         assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 400  # noqa: PT017
     else:
-        assert invoke(live.functions, function).error
+        assert invoke(each_live.functions, function).error
 
 
-def test_a_set_user_id_file_of_a_package_is_none_in_the_sandbox(live):
+def test_a_set_user_id_file_of_a_package_is_none_in_the_sandbox(each_live):
     code = "import os\ndef handler(event, context):\n    return os.stat('/var/task/tool').st_mode & 0o6000\n"
-    function = create(live.functions, packed({"app.py": code, "tool": "x"}, modes={"tool": stat.S_IFREG | 0o6755}))
-    assert invoke(live.functions, function).payload == 0
+    function = create(each_live.functions, packed({"app.py": code, "tool": "x"}, modes={"tool": stat.S_IFREG | 0o6755}))
+    assert invoke(each_live.functions, function).payload == 0
 
 
 def test_without_the_check_of_names_a_package_writes_beside_its_tree(servers):

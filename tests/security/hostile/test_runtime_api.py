@@ -50,18 +50,20 @@ def test_without_the_table_of_states_a_call_at_the_wrong_time_is_accepted(server
 
 
 @pytest.fixture
-def own(live):
+def own(each_live):
     """A function of the attacker's for attacks that cost it its environment."""
-    return create(live.functions, ATTACKER, Timeout=3, MemorySize=256)
+    return create(each_live.functions, ATTACKER, Timeout=3, MemorySize=256)
 
 
-def test_of_two_answers_the_first_counts_and_the_next_caller_gets_its_own(live, own):
-    answer = live.attack(PATH + "result = [post(path + 'response', b'\"first\"'), post(path + 'response', b'2')]", own)
+def test_of_two_answers_the_first_counts_and_the_next_caller_gets_its_own(each_live, own):
+    answer = each_live.attack(
+        PATH + "result = [post(path + 'response', b'\"first\"'), post(path + 'response', b'2')]", own
+    )
     assert answer.payload == "first"
-    assert live.attack("result = 'own'", own).payload == "own"
+    assert each_live.attack("result = 'own'", own).payload == "own"
 
 
-def test_an_answer_after_the_timeout_reaches_nobody(live, own):
+def test_an_answer_after_the_timeout_reaches_nobody(each_live, own):
     late = """
 if not os.fork():
     os.setsid()
@@ -77,29 +79,29 @@ if not os.fork():
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 time.sleep(600)
 """
-    answer = live.attack(PATH + late, own)
+    answer = each_live.attack(PATH + late, own)
     assert answer.error
     assert "timed out" in str(answer.payload)
     for number in range(3):
-        assert live.attack(f"time.sleep(0.6); result = {number}", own).payload == number
+        assert each_live.attack(f"time.sleep(0.6); result = {number}", own).payload == number
 
 
-def test_a_function_that_never_answers_ends_at_its_timeout_with_all_its_processes(live, own):
+def test_a_function_that_never_answers_ends_at_its_timeout_with_all_its_processes(each_live, own):
     code = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nos.fork() or os.setsid()\nwhile True: time.sleep(9)"
-    assert "timed out" in str(live.attack(code, own).payload)
-    found = live.attack("result = [name for name in os.listdir('/proc') if name.isdigit()]", own).payload
+    assert "timed out" in str(each_live.attack(code, own).payload)
+    found = each_live.attack("result = [name for name in os.listdir('/proc') if name.isdigit()]", own).payload
     assert len(found) <= 3
 
 
-def test_a_daemon_does_not_outlive_a_reset(live, own):
+def test_a_daemon_does_not_outlive_a_reset(each_live, own):
     daemon = "if not os.fork():\n    os.setsid()\n    if not os.fork():\n        time.sleep(600)\n    os._exit(0)\n"
-    answer = live.attack(daemon + "time.sleep(0.2); os._exit(7)", own)
+    answer = each_live.attack(daemon + "time.sleep(0.2); os._exit(7)", own)
     assert "exit" in str(answer.payload)
-    found = live.attack("result = len([name for name in os.listdir('/proc') if name.isdigit()])", own).payload
+    found = each_live.attack("result = len([name for name in os.listdir('/proc') if name.isdigit()])", own).payload
     assert found <= 3
 
 
-def test_an_answer_without_an_end_is_cut_and_costs_the_server_no_memory(live, own):
+def test_an_answer_without_an_end_is_cut_and_costs_the_server_no_memory(each_live, own):
     code = (
         PATH
         + """
@@ -116,14 +118,14 @@ time.sleep(0.2)
 result = None
 """
     )
-    before = server_memory_mib(live)
-    answer = live.attack(code, own)
+    before = server_memory_mib(each_live)
+    answer = each_live.attack(code, own)
     assert answer.error
     assert "exceeded" in str(answer.payload)
-    assert server_memory_mib(live) - before < 64
+    assert server_memory_mib(each_live) - before < 64
 
 
-def test_a_flood_of_connections_to_the_runtime_api_is_the_function_s_own_trouble(live, own):
+def test_a_flood_of_connections_to_the_runtime_api_is_the_function_s_own_trouble(each_live, own):
     code = """
 host, port = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')
 peers, result = [], 0
@@ -135,8 +137,8 @@ try:
 except OSError:
     pass
 """
-    live.attack(code, own)
-    live.assert_neighbour_is_fine()
+    each_live.attack(code, own)
+    each_live.assert_neighbour_is_fine()
 
 
 def server_memory_mib(live) -> int:
