@@ -67,13 +67,8 @@ class Client:
         """Send an unsigned GET, for the health routes."""
         return self._send("GET", path, b"", {})
 
-    def _request(self, service: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        answer = self._send(method, path, body, self._signed(service, method, path, body, headers))
-        if answer.status >= 300:
-            raise _api_error(answer)
-        return answer
-
-    def _signed(self, service: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
+    def signed(self, service: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
+        """Return the headers of a request as it is sent, signed for now."""
         # The SDK's own signer, imported only when a request is made: `lambent --help` must stay quick.
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
@@ -85,6 +80,12 @@ class Client:
         request = AWSRequest(method=method, url=self.endpoint + path, data=body, headers=headers)
         SigV4Auth(credentials, service, self.region).add_auth(request)
         return dict(request.headers.items())
+
+    def _request(self, service: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        answer = self._send(method, path, body, self.signed(service, method, path, body, headers))
+        if answer.status >= 300:
+            raise _api_error(answer)
+        return answer
 
     def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         at = urllib.parse.urlsplit(self.endpoint)

@@ -183,6 +183,33 @@ def _payload(text: str) -> bytes:
 
 @main.command()
 @click.argument("name")
+@click.option("--qualifier", help="A version or alias.")
+@click.option("--payload", "-p", default="{}", help="JSON text, @FILE, or - for standard input.")
+@click.option("--ramp", help="Clients of each step (1,2,4,8).")
+@click.option("--from", "first", type=click.IntRange(1), help="Clients of the first step.")
+@click.option("--to", "last", type=click.IntRange(1), help="Clients of the last step.")
+@click.option("--steps", type=click.IntRange(1), help="How many steps lead from the first to the last (4).")
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=5.0, help="Seconds of each step (5).")
+@click.option(
+    "--rate", type=click.FloatRange(0.1, 20_000), help="Calls due each second: latency counts from when each was due."
+)
+@click.option("--html", type=click.Path(dir_okay=False), help="Write the result as one HTML page, too.")
+@api_options
+@json_option
+def load(name: str, payload: str, html: str | None, as_json: bool, **options: Any) -> None:
+    """Ramp concurrency on a function; draw throughput, latency, cold starts, throttles and errors."""
+    from lambent.cli.load_command import load as run
+    from lambent.cli.load_figures import Plan, decide_ramp
+
+    client = _client(*(options.pop(each) for each in ("endpoint", "region", "config", "state_dir")))
+    ramp = decide_ramp(*(options[each] for each in ("ramp", "first", "last", "steps")))
+    plan = Plan(ramp, options["seconds"], options["rate"])
+    code = run(client, name, plan, _payload(payload), qualifier=options["qualifier"], html=html, as_json=as_json)
+    sys.exit(code)
+
+
+@main.command()
+@click.argument("name")
 @click.option("--follow", "-f", is_flag=True, help="Go on with new events until interrupted.")
 @click.option("--since", "since_s", type=float, default=600.0, help="Begin this many seconds ago (600).")
 @click.option("--filter", "pattern", default="", help="A CloudWatch Logs filter pattern.")
