@@ -12,6 +12,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
+if __name__ == "__main__":
+    # structlog imports rich if it finds it, for tracebacks that we do not print: a tenth of what all imports cost.
+    sys.modules["rich"] = None  # type: ignore[assignment]
+
 import structlog
 import uvloop
 

@@ -7,8 +7,9 @@ import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import structlog
 
 from lambent.model.clock import Clock
@@ -198,13 +199,13 @@ class FunctionReconciler:
             self._ask(key, group)
         return cursor
 
-    async def _read_all(self, prefix: str) -> tuple[dict[str, Any], Cursor]:
-        """Return the values of all documents, each by the key of its spec, and where to watch from."""
-        values: dict[str, Any] = {}
+    async def _read_all(self, prefix: str) -> tuple[dict[str, "_Glance | None"], Cursor]:
+        """Return a glance at all documents, each by the key of its spec, and where to watch from."""
+        values: dict[str, _Glance | None] = {}
         page = await self._documents.list(prefix, limit=_BLOCK)
         cursor = page.cursor
         while True:
-            values.update((spec_key(doc.key), doc.value) for doc in page.docs)
+            values.update((spec_key(doc.key), _glance(doc.encoded)) for doc in page.docs)
             if page.next is None:
                 return values, cursor
             page = await self._documents.list(prefix, after=page.next, limit=_BLOCK)
@@ -229,15 +230,40 @@ def _failing_as(code: str) -> Iterator[None]:
         raise _SetupFailed(code, str(error)) from error
 
 
-def _may_have_work(spec: Any, status: Any) -> bool:
-    """Return whether the function needs a closer look; cheap, for ten thousand of them at a start."""
+class _GlanceAtPublication(msgspec.Struct):
+    was_live: bool
+
+
+class _Glance(msgspec.Struct):
+    """What tells of a spec or a status whether there may be work; the rest of the document is skipped."""
+
+    generation: int
+    first_generation: int
+    publication: _GlanceAtPublication | None = None
+    state: str = ""
+    last_update_status: str = ""
+
+
+_GLANCES: Final = msgspec.json.Decoder(_Glance)
+
+
+def _glance(encoded: bytes) -> _Glance | None:
+    """Return the few fields; None of what cannot be read."""
     try:
-        if (publication := spec.get("publication")) is not None and publication["was_live"]:
-            return False
-        is_same = all(spec[field] == status[field] for field in ("generation", "first_generation"))
-        return not is_same or status["state"] != "Active" or status["last_update_status"] != "Successful"
-    except (AttributeError, KeyError, TypeError):
+        return _GLANCES.decode(encoded)
+    except msgspec.DecodeError:
+        return None
+
+
+def _may_have_work(spec: _Glance | None, status: _Glance | None) -> bool:
+    """Return whether the function needs a closer look; cheap, for ten thousand of them at a start."""
+    if spec is None:
         return True
+    if spec.publication is not None and spec.publication.was_live:
+        return False
+    if status is None or (spec.generation, spec.first_generation) != (status.generation, status.first_generation):
+        return True
+    return status.state != "Active" or status.last_update_status != "Successful"
 
 
 def _new_revision_id() -> RevisionId:
