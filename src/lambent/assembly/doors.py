@@ -11,6 +11,7 @@ from lambent.frontend.seams import CodeDownload
 from lambent.http.application import Application
 from lambent.model.documents import FUNCTION_SPECS, VERSION_SPECS, CodeSpec, parse_function_spec
 from lambent.model.ids import Digest, Scope
+from lambent.model.layers import LAYER_VERSION_SPECS, parse_layer_version
 from lambent.store.contract import Documents
 
 
@@ -52,7 +53,7 @@ class KnownCredentials:
 
 
 class CodeLocations:
-    """``Code.Location``: URLs of ours that give a function's ZIP for ten minutes."""
+    """``Code.Location``: URLs of ours that give the ZIP of a function or layer for ten minutes."""
 
     def __init__(self, urls: CodeUrls, documents: Documents, artifacts: Artifacts) -> None:
         self._urls, self._documents, self._artifacts = urls, documents, artifacts
@@ -62,22 +63,23 @@ class CodeLocations:
         return f"{endpoint}/_lambent/code/{self._urls.sign(CodeGrant(scope, digest))}"
 
     async def open(self, token: str, query: str) -> CodeDownload | None:
-        """Return the package that token and query give right to, or None; a package of no function is none."""
+        """Return the package that token and query give right to, or None; a package that nothing names is none."""
         grant = self._urls.find_grant(token, query)
         if grant is None:
             return None
-        for kind in (FUNCTION_SPECS, VERSION_SPECS):
+        for kind in (FUNCTION_SPECS, VERSION_SPECS, LAYER_VERSION_SPECS):
             prefix = f"{kind}{grant.scope.account_id}/{grant.scope.region}/"
             if (code := await self._find_code(prefix, grant.digest)) is not None:
                 return CodeDownload(code.zip_bytes, self._artifacts.read(code.digest))
         return None
 
     async def _find_code(self, prefix: str, digest: Digest) -> CodeSpec | None:
+        parse = parse_layer_version if prefix.startswith(LAYER_VERSION_SPECS) else parse_function_spec
         after = ""
         while True:
             page = await self._documents.list(prefix, after=after)
             for doc in page.docs:
-                if (code := parse_function_spec(doc.value).code).digest == digest:
+                if (code := parse(doc.value).code).digest == digest:
                     return code
             if page.next is None:
                 return None

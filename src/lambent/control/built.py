@@ -111,6 +111,7 @@ _ALIAS: Final = (
     "RoutingConfig.AdditionalVersionWeights",
 )
 _READ: Final = Coverage(built=("FunctionName", "Qualifier"))
+_LAYER_LIST: Final = ("CompatibleArchitecture", "CompatibleRuntime", "Marker", "MaxItems")
 _EVENT_CONFIG: Final = Coverage(
     built=(
         "FunctionName",
@@ -219,6 +220,26 @@ _COVERAGE: Final[Mapping[str, Coverage]] = MappingProxyType(
         "GetFunctionEventInvokeConfig": _READ,
         "DeleteFunctionEventInvokeConfig": _READ,
         "ListFunctionEventInvokeConfigs": Coverage(built=("FunctionName", "Marker", "MaxItems")),
+        "PublishLayerVersion": Coverage(
+            built=(
+                "LayerName",
+                "CompatibleArchitectures",
+                "CompatibleRuntimes",
+                "Content",
+                "Content.S3Bucket",
+                "Content.S3Key",
+                "Content.S3ObjectVersion",
+                "Content.ZipFile",
+                "Description",
+                "LicenseInfo",
+            ),
+            at_default={"Content.S3ObjectStorageMode": "COPY"},
+        ),
+        "GetLayerVersion": Coverage(built=("LayerName", "VersionNumber")),
+        "GetLayerVersionByArn": Coverage(built=("Arn",)),
+        "DeleteLayerVersion": Coverage(built=("LayerName", "VersionNumber")),
+        "ListLayerVersions": Coverage(built=("LayerName", *_LAYER_LIST)),
+        "ListLayers": Coverage(built=_LAYER_LIST),
         "TagResource": Coverage(built=("Resource", "Tags")),
         "UntagResource": Coverage(built=("Resource", "TagKeys")),
         "ListTags": Coverage(built=("Resource",)),

@@ -9,6 +9,7 @@ from lambent.control.configuration import ConfigurationRules
 from lambent.control.destinations import Reachable
 from lambent.control.event_configs import EventConfigCommands
 from lambent.control.functions import FunctionCommands
+from lambent.control.layers import LayerCommands
 from lambent.control.lists import FunctionLists
 from lambent.control.permissions import PermissionCommands
 from lambent.control.provisioned import ProvisionedCommands
@@ -45,9 +46,10 @@ class LambdaCommands:
         records, vault = FunctionRecords(documents, applied), VariableVault(sealer)
         answers = Answers(vault, runtimes, sign_location)
         self._versions = VersionCommands(records, vault, answers)
+        code = CodeSource(packages, objects, quotas)
         self._functions = FunctionCommands(
             records,
-            CodeSource(packages, objects, quotas),
+            code,
             vault,
             ConfigurationRules(runtimes, clock, architecture, reachable),
             answers,
@@ -61,6 +63,7 @@ class LambdaCommands:
         self._permissions = PermissionCommands(records)
         self._lists = FunctionLists(records, answers)
         self._tags = TagCommands(records)
+        self._layers = LayerCommands(documents, code, sign_location, clock)
         self._account = AccountCommands(records, quotas)
 
     def commands(self) -> Commands:
@@ -95,4 +98,5 @@ class LambdaCommands:
             "UntagResource": self._tags.untag,
             "ListTags": self._tags.list,
             **self._event_configs.commands(),
+            **self._layers.commands(),
         }

@@ -14,7 +14,7 @@ from lambent.model.invocations import Target
 from lambent.model.names import function_not_found, is_latest, parse_function_reference
 from lambent.model.requests import Members, RequestContext
 
-_MARKED: Final = re.compile(r"[a-zA-Z0-9-_]{1,128}(:[0-9]{1,20})?")
+_MARKED: Final = re.compile(r"[a-zA-Z0-9-_]{1,140}(:[0-9]{1,20})?")
 
 
 def parse_target(ctx: RequestContext, members: Members, operation: str) -> Target:

@@ -7,12 +7,13 @@ import structlog
 from lambent.model.clock import Clock
 from lambent.model.documents import FUNCTION_SPECS, FUNCTION_STATUSES, VERSION_SPECS, VERSION_STATUSES
 from lambent.model.ids import Digest
+from lambent.model.layers import LAYER_VERSION_SPECS
 from lambent.reconcile.seams import CodeTrees
 from lambent.store.contract import Documents
 
 _BLOCK: Final = 1000
 # In this order: what $LATEST lost before its spec was read was published before that, and versions are read later.
-_NAMING: Final = (FUNCTION_SPECS, FUNCTION_STATUSES, VERSION_SPECS, VERSION_STATUSES)
+_NAMING: Final = (FUNCTION_SPECS, FUNCTION_STATUSES, VERSION_SPECS, VERSION_STATUSES, LAYER_VERSION_SPECS)
 log = structlog.get_logger(__name__)
 
 
