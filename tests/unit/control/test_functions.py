@@ -288,7 +288,7 @@ async def test_all_versions_show_the_qualified_arn(world):
     assert entry["FunctionArn"] == f"{ARN}:$LATEST"
 
 
-@pytest.mark.parametrize("marker", ["x", "%%%", "ZiB4", render_marker("a/b"), render_marker("a" * 129)])
+@pytest.mark.parametrize("marker", ["x", "%%%", "ZiB4", render_marker("a/b"), render_marker("a" * 141)])
 async def test_a_marker_that_is_none_of_ours_is_refused(world, marker):
     assert await world.refusal("ListFunctions", Marker=marker) == ("InvalidParameterValueException", "Invalid marker.")
 
