@@ -1,6 +1,7 @@
 """Measure the invoke path beside its baselines, and print which goals hold.
 
-python -m benchmarks [--only warm,freezing,inside,queued,cold,scale,peers] [--rounds N] [--short] [--json FILE]
+python -m benchmarks [--only warm,freezing,defences,inside,queued,cold,scale,peers] [--rounds N] [--short]
+                     [--json FILE]
 """
 
 import argparse
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.bench import Row, host_facts, print_rows, write_rows
 from benchmarks.cold import measure_cold
+from benchmarks.defences import measure_defences
 from benchmarks.freezing import measure_freezing
 from benchmarks.goals import measure_peers, measure_scale, measure_warm
 from benchmarks.inside import measure_inside
@@ -20,6 +22,7 @@ from benchmarks.queued import measure_queued
 PARTS = {
     "warm": measure_warm,
     "freezing": measure_freezing,
+    "defences": measure_defences,
     "inside": measure_inside,
     "queued": measure_queued,
     "cold": measure_cold,

@@ -129,9 +129,9 @@ class Lambent(Endpoint):
 
 
 @contextmanager
-def open_lambent(state_dir: Path | None = None, **settings: object) -> Iterator[Lambent]:
-    """Yield a whole Lambent of its own; ``settings`` besides those of every benchmark."""
-    with LambentProcess(state_dir, settings={**SETTINGS, **settings}) as process:
+def open_lambent(state_dir: Path | None = None, *, weaken: Sequence[str] = (), **settings: object) -> Iterator[Lambent]:
+    """Yield a whole Lambent without the defences ``weaken``; ``settings`` besides those of every benchmark."""
+    with LambentProcess(state_dir, settings={**SETTINGS, **settings}, weaken=weaken) as process:
         yield Lambent(process)
 
 

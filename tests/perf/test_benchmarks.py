@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from benchmarks.bench import at_least, at_most, write_rows
 from benchmarks.cold import measure_cold
+from benchmarks.defences import DEFENCES, measure_defences
 from benchmarks.freezing import measure_freezing
 from benchmarks.functions import caches
 from benchmarks.goals import measure_peers, measure_scale, measure_warm
@@ -42,6 +43,12 @@ def test_warm_path_is_measured_beside_its_floor_and_a_bare_answer():
 @needs_sandboxes
 def test_freezing_is_measured_beside_the_same_server_without():
     require_sound(measure_freezing(PLAN), [10, 10, 10, 0])
+
+
+@needs_sandboxes
+@pytest.mark.timeout(180)  # three servers
+def test_defences_are_measured_beside_the_same_server_without():
+    require_sound(measure_defences(PLAN), [0, 0] * len(DEFENCES))
 
 
 @needs_sandboxes
