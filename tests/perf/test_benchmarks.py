@@ -63,6 +63,7 @@ def test_cold_starts_are_measured_beside_the_drivers_own():
 
 
 @needs_sandboxes
+@pytest.mark.timeout(120)  # six servers, started and settled one after the other
 def test_many_functions_are_measured_beside_ten():
     require_sound(measure_scale(PLAN), [14, 14, 14, 14])
 

@@ -55,6 +55,7 @@ class Worker:
         self.client, self.host, self.code = client, host, code
         self.random = random.Random(SEED + number)
         self.serial = 0
+        self.layer_version = 1
         self.answers = Counter()
         self.faults = []
         self.accepted = set()  # accounts in which a change was accepted
@@ -92,6 +93,12 @@ class Worker:
             "AddPermission.Action": "lambda:InvokeFunction",
             "AddPermission.Principal": "123456789012",
             "RemovePermission.StatementId": "kept",
+            "LayerName": "fuzz",
+            "PublishLayerVersion.Content": lambda: {"ZipFile": self.package()},
+            "VersionNumber": lambda: self.layer_version,
+            "GetLayerVersionByArn.Arn": (
+                lambda: f"arn:aws:lambda:us-east-1:{self.account}:layer:fuzz:{self.layer_version}"
+            ),
         }
 
     def logs_presets(self):
@@ -132,8 +139,8 @@ class Worker:
         self.answers[wire.service, wire.operation, wire.kind == "sound", answer.status] += 1
         if answer.status >= 300 or (wire.is_sound and wire.operation.startswith(READING)):
             return False
-        if answer.body[:1] == b"{" and isinstance(digest := json.loads(answer.body).get("CodeSha256"), str):
-            self.packages.add(base64.b64decode(digest).hex())
+        if answer.body[:1] == b"{":
+            self.remember_package(json.loads(answer.body))
         is_own = not any(name == "Authorization" for name, _ in wire.headers)
         self.accepted.add(wire.account if is_own else "000000000000")
         return True
@@ -145,9 +152,14 @@ class Worker:
         if answer.status >= 300:
             return None
         value = json.loads(answer.body or b"{}")
-        if digest := value.get("CodeSha256"):
-            self.packages.add(base64.b64decode(digest).hex())
+        self.remember_package(value)
         return value
+
+    def remember_package(self, value):
+        """Know the package that an answer of a function's or of a layer's names."""
+        for each in (value, value.get("Content")):
+            if isinstance(each, dict) and isinstance(digest := each.get("CodeSha256"), str):
+                self.packages.add(base64.b64decode(digest).hex())
 
     # -- the world
 
@@ -188,6 +200,8 @@ class Worker:
         for where in ({}, {"Qualifier": "1"}, {"Qualifier": "live"}):
             await self.ask("AddPermission", FunctionName="fuzz", **permission, **where)
             await self.ask("PutFunctionEventInvokeConfig", FunctionName="fuzz", MaximumRetryAttempts=1, **where)
+        layer = await self.ask("PublishLayerVersion", LayerName="fuzz", Content={"ZipFile": self.package()})
+        self.layer_version = layer["Version"]
 
     async def look(self):
         """Return all that the account holds, but the logs of its functions."""
