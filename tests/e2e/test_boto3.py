@@ -119,9 +119,9 @@ def test_an_old_revision_changes_nothing(functions, deploy):
 
 def test_what_is_not_built_says_so(functions):
     with pytest.raises(ClientError) as caught:
-        functions.list_layers()
+        functions.list_event_source_mappings()
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
-    assert "ListLayers" in caught.value.response["Error"]["Message"]
+    assert "ListEventSourceMappings" in caught.value.response["Error"]["Message"]
 
 
 def test_client_context_and_trace_reach_the_function(functions, deploy):

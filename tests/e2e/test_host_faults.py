@@ -259,7 +259,8 @@ def test_a_process_tree_that_stood_still_goes_on_and_no_timeout_fires_falsely(st
 
 
 def test_few_descriptors_refuse_what_does_not_fit_and_the_rest_goes_on(state_dir):
-    with LambentProcess(state_dir, open_files=200) as server:
+    # Enough for its callers and the sandboxes that are begun at a time, not for sixty.
+    with LambentProcess(state_dir, open_files=320) as server:
         client = aws.client("lambda", server.endpoint, max_pool_connections=60)
         name = aws.create(client, SLEEPER, Timeout=20)
 
