@@ -118,8 +118,11 @@ class Pulse:
         return self._is_ready and not was_ready
 
     def is_hung(self) -> bool:
-        """Whether a server that was ready has been silent for too long."""
-        return self._is_ready and 0 < self._limit_s < time.monotonic() - self._heard_mono_s
+        """Whether a server that was ready has been silent for too long, at the last turn.
+
+        Not by now: we may have stood still since, and the next turn forgives that.
+        """
+        return self._is_ready and 0 < self._limit_s < self._turned_mono_s - self._heard_mono_s
 
     def _read(self) -> bytes:
         with contextlib.suppress(BlockingIOError):
