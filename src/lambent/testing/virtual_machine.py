@@ -59,7 +59,7 @@ mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys; m
 mkdir -p /dev/pts /dev/shm; mount -t devpts pts /dev/pts; mount -t tmpfs -o mode=1777 shm /dev/shm
 mount -t tmpfs -o mode=1777 run /run; mount -t tmpfs -o mode=1777 tmp /tmp; ip link set lo up; hostname machine
 mkswap /dev/vdc >/dev/null; swapon /dev/vdc; modprobe loop; chmod 666 /dev/fuse 2>/dev/null
-mount -t ext4 /dev/vdb {checkout}
+mkdir -p {checkout}; mount -t ext4 /dev/vdb {checkout}
 exec 3<>/dev/vport0p1
 echo ready >&3
 while read -r line <&3; do
