@@ -96,7 +96,15 @@ def until(condition):
 
 def groups():
     """The groups of living environments."""
-    return {path for path in ROOT.rglob("lambent-*/env-*") if "populated 1" in (path / "cgroup.events").read_text()}
+    return {path for path in ROOT.rglob("lambent-*/env-*") if "populated 1" in events(path)}
+
+
+def events(group):
+    """What is so of a group; nothing of one that is gone."""
+    try:
+        return (group / "cgroup.events").read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def cpu_us(path):
@@ -120,7 +128,8 @@ def look(server):
     seen["cpu_afterwards_us"] = cpu_us(group) - before
     seen["eaten"], seen["eaten_tail"] = caller.invoke("fn", "eat")
     seen["after"], _ = caller.invoke("fn", "last")
-    until(lambda: "frozen 1" in (group / "cgroup.events").read_text())  # and so it is stopped while it is frozen
+    # And so it is stopped while it is frozen; where the eaten memory was this machine's last, it has given way already.
+    until(lambda: all("frozen 1" in events(each) for each in groups()))
     return seen
 
 
