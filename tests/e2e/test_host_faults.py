@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from lambent.testing.process import LambentProcess
 
@@ -269,9 +269,11 @@ def test_few_descriptors_refuse_what_does_not_fit_and_the_rest_goes_on(state_dir
                 return aws.invoke(client, name, 0.5).payload
             except ClientError as error:
                 return error.response["Error"]["Code"]
+            except ConnectionClosedError:  # there was no descriptor for the connection itself: libuv takes and ends it
+                return "closed"
 
         with ThreadPoolExecutor(60) as threads:
             answers = set(threads.map(call, range(120)))
-        assert answers <= {"done", "ServiceException", "TooManyRequestsException"}
+        assert answers <= {"done", "ServiceException", "TooManyRequestsException", "closed"}
         assert "done" in answers
         until(lambda: call(None) == "done")
